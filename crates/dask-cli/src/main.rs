@@ -1,0 +1,2 @@
+//! dask-rs
+fn main() {}

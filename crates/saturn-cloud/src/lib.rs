@@ -1,0 +1,1 @@
+//! saturn-cloud
