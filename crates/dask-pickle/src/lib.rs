@@ -1,1 +1,25 @@
-//! dask-pickle
+//! Python pickle as data.
+
+mod error;
+mod kinds;
+mod magic;
+mod number;
+mod op;
+mod ser;
+mod template;
+mod time;
+mod write;
+
+pub use error::Error;
+pub use kinds::{
+    BigInt, ByteArray, Dict, FrozenSet, Global, List, PyBytes, Reduce, Ref, Set, Surrogate, Tuple,
+};
+pub use number::{Complex, Decimal, Fraction, Uuid};
+pub use template::{CallTemplate, Callable, FillHoles, Hole, Template};
+pub use time::{Date, DateTime, Time, TimeDelta};
+pub use write::Pickler;
+
+/// Pickles a value (protocol 4). An error if it contains a [`Ref`] or a [`CallTemplate`].
+pub fn to_vec<T: serde::Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Error> {
+    Template::of(value)?.to_pickle()
+}

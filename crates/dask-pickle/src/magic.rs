@@ -1,0 +1,15 @@
+//! Names of newtype structs by which the types of this crate recognise its serializer and deserializer.
+//! Any other serde format treats them as plain newtypes.
+
+pub(crate) const TEMPLATE: &str = "$dask_pickle::Template";
+pub(crate) const REFERENCE: &str = "$dask_pickle::Ref";
+pub(crate) const GLOBAL: &str = "$dask_pickle::Global";
+pub(crate) const TUPLE: &str = "$dask_pickle::Tuple";
+pub(crate) const LIST: &str = "$dask_pickle::List";
+pub(crate) const SET: &str = "$dask_pickle::Set";
+pub(crate) const FROZENSET: &str = "$dask_pickle::FrozenSet";
+pub(crate) const BYTEARRAY: &str = "$dask_pickle::ByteArray";
+pub(crate) const BIGINT: &str = "$dask_pickle::BigInt";
+pub(crate) const SURROGATE: &str = "$dask_pickle::Surrogate";
+/// A callable and its arguments: a call that unpickling executes.
+pub(crate) const REDUCE: &str = "$dask_pickle::Reduce";
