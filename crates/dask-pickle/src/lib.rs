@@ -2,21 +2,30 @@
 
 mod error;
 mod kinds;
+mod limits;
 mod magic;
 mod number;
 mod op;
+mod read;
 mod ser;
 mod template;
+mod text;
 mod time;
+mod tree;
+mod view;
 mod write;
 
 pub use error::Error;
 pub use kinds::{
     BigInt, ByteArray, Dict, FrozenSet, Global, List, PyBytes, Reduce, Ref, Set, Surrogate, Tuple,
 };
+pub use limits::Limits;
 pub use number::{Complex, Decimal, Fraction, Uuid};
+pub use read::read;
 pub use template::{CallTemplate, Callable, FillHoles, Hole, Template};
 pub use time::{Date, DateTime, Time, TimeDelta};
+pub use tree::{How, NodeId, Tree};
+pub use view::{Items, Kind, ObjectView, Pairs, View};
 pub use write::Pickler;
 
 /// Pickles a value (protocol 4). An error if it contains a [`Ref`] or a [`CallTemplate`].

@@ -69,6 +69,81 @@ pub(crate) const BYTEARRAY8: u8 = 0x96;
 pub(crate) const NEXT_BUFFER: u8 = 0x97;
 pub(crate) const READONLY_BUFFER: u8 = 0x98;
 
+/// The name of an opcode.
+pub(crate) fn name(opcode: u8) -> &'static str {
+    match opcode {
+        MARK => "MARK",
+        STOP => "STOP",
+        POP => "POP",
+        POP_MARK => "POP_MARK",
+        DUP => "DUP",
+        FLOAT => "FLOAT",
+        INT => "INT",
+        BININT => "BININT",
+        BININT1 => "BININT1",
+        LONG => "LONG",
+        BININT2 => "BININT2",
+        NONE => "NONE",
+        PERSID => "PERSID",
+        BINPERSID => "BINPERSID",
+        REDUCE => "REDUCE",
+        STRING => "STRING",
+        BINSTRING => "BINSTRING",
+        SHORT_BINSTRING => "SHORT_BINSTRING",
+        UNICODE => "UNICODE",
+        BINUNICODE => "BINUNICODE",
+        APPEND => "APPEND",
+        BUILD => "BUILD",
+        GLOBAL => "GLOBAL",
+        DICT => "DICT",
+        EMPTY_DICT => "EMPTY_DICT",
+        APPENDS => "APPENDS",
+        GET => "GET",
+        BINGET => "BINGET",
+        INST => "INST",
+        LONG_BINGET => "LONG_BINGET",
+        LIST => "LIST",
+        EMPTY_LIST => "EMPTY_LIST",
+        OBJ => "OBJ",
+        PUT => "PUT",
+        BINPUT => "BINPUT",
+        LONG_BINPUT => "LONG_BINPUT",
+        SETITEM => "SETITEM",
+        TUPLE => "TUPLE",
+        EMPTY_TUPLE => "EMPTY_TUPLE",
+        SETITEMS => "SETITEMS",
+        BINFLOAT => "BINFLOAT",
+        PROTO => "PROTO",
+        NEWOBJ => "NEWOBJ",
+        EXT1 => "EXT1",
+        EXT2 => "EXT2",
+        EXT4 => "EXT4",
+        TUPLE1 => "TUPLE1",
+        TUPLE2 => "TUPLE2",
+        TUPLE3 => "TUPLE3",
+        NEWTRUE => "NEWTRUE",
+        NEWFALSE => "NEWFALSE",
+        LONG1 => "LONG1",
+        LONG4 => "LONG4",
+        BINBYTES => "BINBYTES",
+        SHORT_BINBYTES => "SHORT_BINBYTES",
+        SHORT_BINUNICODE => "SHORT_BINUNICODE",
+        BINUNICODE8 => "BINUNICODE8",
+        BINBYTES8 => "BINBYTES8",
+        EMPTY_SET => "EMPTY_SET",
+        ADDITEMS => "ADDITEMS",
+        FROZENSET => "FROZENSET",
+        NEWOBJ_EX => "NEWOBJ_EX",
+        STACK_GLOBAL => "STACK_GLOBAL",
+        MEMOIZE => "MEMOIZE",
+        FRAME => "FRAME",
+        BYTEARRAY8 => "BYTEARRAY8",
+        NEXT_BUFFER => "NEXT_BUFFER",
+        READONLY_BUFFER => "READONLY_BUFFER",
+        _ => "?",
+    }
+}
+
 /// Writes an integer in its shortest form.
 pub(crate) fn put_int(out: &mut Vec<u8>, value: i64) {
     if let Ok(small) = u8::try_from(value) {
@@ -162,4 +237,37 @@ pub(crate) fn single(code: &[u8]) -> Option<(u8, &[u8])> {
         _ => None,
     }?;
     Some((op, operand))
+}
+
+/// The texts in a template's code, in order. Template code is made of the opcodes this crate writes; at any other
+/// the walk ends.
+pub(crate) fn texts(code: &[u8]) -> impl Iterator<Item = &str> {
+    let mut rest = code;
+    std::iter::from_fn(move || {
+        loop {
+            let (&op, after) = rest.split_first()?;
+            let sized = |width: usize| -> Option<(&[u8], &[u8])> {
+                let (len, data) = after.split_at_checked(width)?;
+                let mut wide = [0; 8];
+                wide.get_mut(..width)?.copy_from_slice(len);
+                data.split_at_checked(usize::try_from(u64::from_le_bytes(wide)).ok()?)
+            };
+            let (operand, next) = match op {
+                BININT1 => after.split_at_checked(1),
+                BININT2 => after.split_at_checked(2),
+                BININT => after.split_at_checked(4),
+                BINFLOAT => after.split_at_checked(8),
+                LONG1 | SHORT_BINUNICODE | SHORT_BINBYTES => sized(1),
+                LONG4 | BINUNICODE | BINBYTES => sized(4),
+                BINUNICODE8 | BINBYTES8 | BYTEARRAY8 => sized(8),
+                _ => Some((&[][..], after)),
+            }?;
+            rest = next;
+            if matches!(op, SHORT_BINUNICODE | BINUNICODE | BINUNICODE8) {
+                if let Ok(text) = std::str::from_utf8(operand) {
+                    return Some(text);
+                }
+            }
+        }
+    })
 }

@@ -27,7 +27,7 @@ pub enum Hole {
 }
 
 /// What a [`CallTemplate`] calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Callable {
     /// An importable object.
     Name {
@@ -174,6 +174,11 @@ impl Template {
                 }
             }
         })
+    }
+
+    /// Every literal text, dict keys included. Nested calls are not searched: their arguments answer for themselves.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        op::texts(if self.text { &self.code } else { &[] })
     }
 
     /// Bytes of code, holes not counted.
