@@ -1,0 +1,98 @@
+//! Up to 2023.3.2.1: `tasks` maps each key to its pickles, which the scheduler passes on unread.
+//!
+//! A reference is the key's bare text: the worker replaces every text in the arguments that equals one of the task's
+//! dependencies. Tasks with nested calls or with texts that would be mistaken go as one pickled legacy tuple.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use dask_pickle::{CallTemplate, Callable, FillHoles, Pickler};
+
+use super::legacy::{Legacy, Reference, callable_pickle};
+use super::{SubmitError, options, pickle};
+use crate::dialect::{Dialect, Peer};
+use crate::graph::{Submission, Task};
+use crate::payload::Payload;
+use crate::value::Value;
+
+pub(super) fn encode(dialect: &Dialect, submission: &Submission) -> Result<Value<'static>, SubmitError> {
+    let mut callables: HashMap<&Callable, Bytes> = HashMap::new();
+    let mut tasks = Vec::with_capacity(submission.tasks.len());
+    let mut dependencies = Vec::with_capacity(submission.tasks.len());
+    for task in &submission.tasks {
+        let needs = task.dependencies();
+        let body = if fits_apart(&task.call, &needs) {
+            let function =
+                callables.entry(&task.call.callable).or_insert_with(|| callable_pickle(&task.call.callable));
+            apart(task, function)?
+        } else {
+            let mut legacy = Legacy::new(submission, Reference::Text, false).guarding(needs.iter().copied());
+            let mut out = Pickler::new();
+            legacy.task(&mut out, task)?;
+            Value::from(Payload::pickle(out.finish(), []))
+        };
+        tasks.push((Value::from(&task.key), body));
+        dependencies.push((Value::from(&task.key), needs.iter().map(|key| (*key).to_owned()).collect()));
+    }
+    let order = submission.order();
+    let priority =
+        submission.tasks.iter().zip(order).map(|(task, place)| (&task.key, place)).collect::<Value<'_>>();
+    let request = dialect
+        .request(Peer::Stream, "update-graph")?
+        .with("tasks", Value::Map(tasks))?
+        .with("dependencies", Value::Map(dependencies))?
+        .with("keys", submission.wanted.iter().collect::<Value<'_>>())?
+        .with("priority", priority)?
+        .with("submitting_task", Value::Nil)?
+        .with("fifo_timeout", options::fifo_timeout(submission))?;
+    Ok(options::by_field(request, submission)?.into_stream()?)
+}
+
+/// Whether callable and arguments can go as pickles of their own.
+fn fits_apart(call: &CallTemplate, needs: &[&str]) -> bool {
+    let values = || call.args.iter().chain(call.kwargs.iter().map(|(_, value)| value));
+    let nested = values().any(|value| value.holes().any(|hole| matches!(hole, dask_pickle::Hole::Call(_))));
+    let mistaken = !needs.is_empty() && values().any(|value| value.texts().any(|text| needs.contains(&text)));
+    !nested && !mistaken
+}
+
+fn apart(task: &Task, function: &Bytes) -> Result<Value<'static>, SubmitError> {
+    let failed = |source| SubmitError::Pickle { task: task.key.to_string(), source };
+    let mut body = vec![(Value::from("function"), Value::from(function.to_vec()))];
+    let mut outcome = Ok(());
+    let args = pickle(|out| {
+        out.mark();
+        outcome = task.call.args.iter().try_for_each(|arg| arg.write_into(out, &mut BareKeys));
+        out.tuple_from_mark();
+    });
+    outcome.map_err(failed)?;
+    body.push((Value::from("args"), Value::from(args)));
+    if !task.call.kwargs.is_empty() {
+        let mut outcome = Ok(());
+        let kwargs = pickle(|out| {
+            out.empty_dict().mark();
+            outcome = task.call.kwargs.iter().try_for_each(|(name, value)| {
+                out.str(name);
+                value.write_into(out, &mut BareKeys)
+            });
+            out.setitems_from_mark();
+        });
+        outcome.map_err(failed)?;
+        body.push((Value::from("kwargs"), Value::from(kwargs)));
+    }
+    Ok(Value::Map(body))
+}
+
+struct BareKeys;
+
+impl FillHoles for BareKeys {
+    fn reference(&mut self, out: &mut Pickler, key: &str) -> Result<(), dask_pickle::Error> {
+        out.str(key);
+        Ok(())
+    }
+
+    fn call(&mut self, out: &mut Pickler, call: &CallTemplate) -> Result<(), dask_pickle::Error> {
+        // Not reached: tasks with nested calls go as one tuple.
+        super::legacy::RunWhileUnpickling.call(out, call)
+    }
+}

@@ -1,0 +1,257 @@
+//! Tasks and graphs, before any release's way of writing them down.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use dask_pickle::CallTemplate;
+
+use crate::key::Key;
+
+/// One task: a call, the key of its result, and how to schedule it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Task {
+    /// The key of the task and of its result.
+    pub key: Key,
+    /// What to call; its arguments may refer to other tasks by key.
+    pub call: CallTemplate,
+    /// How to schedule it.
+    pub options: TaskOptions,
+}
+
+impl Task {
+    /// A task with default options.
+    pub fn new(key: impl Into<Key>, call: CallTemplate) -> Self {
+        Self { key: key.into(), call, options: TaskOptions::default() }
+    }
+
+    /// The keys of the tasks whose results this one takes, each once.
+    pub fn dependencies(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        references(&self.call).filter(|key| seen.insert(*key)).collect()
+    }
+}
+
+fn references(call: &CallTemplate) -> impl Iterator<Item = &str> {
+    call.args.iter().chain(call.kwargs.iter().map(|(_, template)| template)).flat_map(|t| t.references())
+}
+
+/// How the scheduler treats a task.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct TaskOptions {
+    /// Higher runs earlier; 0 is the default.
+    pub priority: Option<i64>,
+    /// How often a failed task is run again.
+    pub retries: Option<u32>,
+    /// Amounts of named resources that the worker must have free.
+    pub resources: Vec<(String, f64)>,
+    /// Addresses, host names or names of the workers that may run it; empty means any.
+    pub workers: Vec<String>,
+    /// Whether other workers may run it when none of `workers` can.
+    pub allow_other_workers: bool,
+    /// Whether the result is an actor that stays on its worker.
+    pub actor: bool,
+}
+
+/// Tasks to send in one message, and the keys whose results are wanted.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Submission {
+    /// The tasks, in the order of their priority among each other unless [`Submission::order`] says otherwise.
+    pub tasks: Vec<Task>,
+    /// Keys of tasks whose results the client wants to keep.
+    pub wanted: Vec<Key>,
+    /// Submissions within this time of each other count as one generation and so have equal priority.
+    pub fifo_timeout: Option<Duration>,
+}
+
+/// A graph is not one that Dask could run. Nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// Tasks depend on each other in a circle.
+    #[error("the graph has a cycle: {}; break it by removing one of these references", .path.iter().map(Key::to_string).collect::<Vec<_>>().join(" -> "))]
+    Cycle {
+        /// The tasks of the circle, each depending on the next; the first stands again at the end.
+        path: Vec<Key>,
+    },
+    /// A task refers to a key that is neither in the graph nor held by the client.
+    #[error(
+        "task {task} refers to {missing:?}, which is neither a task of this graph nor a future this client holds"
+    )]
+    MissingReference {
+        /// The task that refers.
+        task: Key,
+        /// The key it refers to.
+        missing: String,
+    },
+    /// Two tasks have the same key.
+    #[error("two tasks of the graph have the key {key}; keys must differ")]
+    DuplicateKey {
+        /// The key.
+        key: Key,
+    },
+    /// A wanted key is no task.
+    #[error("the output {key} is neither a task of this graph nor a future this client holds")]
+    MissingOutput {
+        /// The key.
+        key: Key,
+    },
+}
+
+impl Submission {
+    /// A submission of these tasks that wants these results.
+    pub fn new(tasks: Vec<Task>, wanted: Vec<Key>) -> Self {
+        Self { tasks, wanted, fifo_timeout: None }
+    }
+
+    /// Checks that Dask could run this: unique keys, known references, no cycle.
+    ///
+    /// `known` answers whether a key that no task here has is held by the client already.
+    ///
+    /// # Errors
+    /// Names the task at fault.
+    pub fn check(&self, known: impl Fn(&str) -> bool) -> Result<(), GraphError> {
+        let index = self.index()?;
+        let here = |key: &Key| key.as_str().is_some_and(|key| index.contains_key(key) || known(key));
+        if let Some(key) = self.wanted.iter().find(|key| !here(key)) {
+            return Err(GraphError::MissingOutput { key: key.clone() });
+        }
+        for task in &self.tasks {
+            if let Some(missing) = references(&task.call).find(|key| !index.contains_key(key) && !known(key))
+            {
+                return Err(GraphError::MissingReference {
+                    task: task.key.clone(),
+                    missing: missing.to_owned(),
+                });
+            }
+        }
+        self.depth_first(&index).map(drop)
+    }
+
+    fn index(&self) -> Result<HashMap<&str, usize>, GraphError> {
+        let mut index = HashMap::with_capacity(self.tasks.len());
+        for (at, task) in self.tasks.iter().enumerate() {
+            if index.insert(task.key.as_str().unwrap_or_default(), at).is_some() {
+                return Err(GraphError::DuplicateKey { key: task.key.clone() });
+            }
+        }
+        Ok(index)
+    }
+
+    /// Whether no task takes the result of another one of the same submission.
+    pub(crate) fn is_flat(&self) -> bool {
+        let keys: HashSet<&str> = self.tasks.iter().filter_map(|task| task.key.as_str()).collect();
+        !self.tasks.iter().any(|task| references(&task.call).any(|key| keys.contains(key)))
+    }
+
+    /// The place of each task in an order that finishes what it starts: depth first from the tasks in their order.
+    pub(crate) fn order(&self) -> Vec<usize> {
+        let order = self.index().and_then(|index| self.depth_first(&index));
+        let mut place = vec![0; self.tasks.len()];
+        for (at, task) in order.unwrap_or_else(|_| (0..self.tasks.len()).collect()).into_iter().enumerate() {
+            if let Some(place) = place.get_mut(task) {
+                *place = at;
+            }
+        }
+        place
+    }
+
+    /// Tasks after everything they depend on; without recursion, since graphs may be long chains.
+    fn depth_first(&self, index: &HashMap<&str, usize>) -> Result<Vec<usize>, GraphError> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Seen {
+            No,
+            Open,
+            Done,
+        }
+        let inner: Vec<Vec<usize>> = self
+            .tasks
+            .iter()
+            .map(|task| references(&task.call).filter_map(|key| index.get(key).copied()).collect())
+            .collect();
+        let mut seen = vec![Seen::No; self.tasks.len()];
+        let mut order = Vec::with_capacity(self.tasks.len());
+        for root in 0..self.tasks.len() {
+            let mut stack = vec![(root, 0usize)];
+            while let Some((task, next)) = stack.pop() {
+                match seen.get(task) {
+                    Some(Seen::Done) | None => continue,
+                    Some(_) => (),
+                }
+                let dependency = inner.get(task).and_then(|inner| inner.get(next)).copied();
+                if let Some(state) = seen.get_mut(task) {
+                    *state = if dependency.is_some() { Seen::Open } else { Seen::Done };
+                }
+                let Some(dependency) = dependency else {
+                    order.push(task);
+                    continue;
+                };
+                stack.push((task, next + 1));
+                match seen.get(dependency) {
+                    Some(Seen::No) => stack.push((dependency, 0)),
+                    Some(Seen::Open) => return Err(self.cycle(&stack, dependency)),
+                    _ => (),
+                }
+            }
+        }
+        Ok(order)
+    }
+
+    fn cycle(&self, stack: &[(usize, usize)], closing: usize) -> GraphError {
+        let from = stack.iter().position(|(task, _)| *task == closing).unwrap_or(0);
+        let tasks = stack.iter().skip(from).map(|(task, _)| *task).chain([closing]);
+        GraphError::Cycle {
+            path: tasks.filter_map(|at| self.tasks.get(at)).map(|task| task.key.clone()).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dask_pickle::{Callable, Template};
+
+    fn task(key: &str, needs: &[&str]) -> Task {
+        let callable = Callable::Name { module: "operator".into(), qualname: "add".into() };
+        let args = needs.iter().map(|key| Template::of_reference(key)).collect();
+        Task::new(key, CallTemplate { callable, args, kwargs: Vec::new() })
+    }
+
+    fn graph(tasks: &[(&str, &[&str])], wanted: &[&str]) -> Submission {
+        let tasks = tasks.iter().map(|(key, needs)| task(key, needs)).collect();
+        Submission::new(tasks, wanted.iter().map(|key| Key::from(*key)).collect())
+    }
+
+    #[test]
+    fn sound_graphs_pass_and_are_ordered_after_their_needs() {
+        let graph = graph(&[("c", &["a", "b"]), ("a", &[]), ("b", &["a", "held"])], &["c"]);
+        graph.check(|key| key == "held").unwrap();
+        assert_eq!(graph.order(), [2, 0, 1]);
+        assert!(!graph.is_flat());
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let text = |graph: Submission| graph.check(|_| false).unwrap_err().to_string();
+        let cycle = text(graph(&[("x", &["a"]), ("a", &["b"]), ("b", &["c"]), ("c", &["a"])], &["x"]));
+        assert!(cycle.contains("a -> b -> c -> a"), "{cycle}");
+        assert!(text(graph(&[("a", &["a"])], &["a"])).contains("a -> a"));
+        assert!(text(graph(&[("a", &["nope"])], &["a"])).contains("task a refers to \"nope\""));
+        assert!(text(graph(&[("a", &[]), ("a", &[])], &["a"])).contains("two tasks"));
+        assert!(text(graph(&[("a", &[])], &["z"])).contains("output z"));
+    }
+
+    #[test]
+    fn long_chains_do_not_recurse() {
+        let names: Vec<String> = (0..200_000).map(|n| format!("t{n}")).collect();
+        let tasks = (0..names.len()).rev().map(|n| match n {
+            0 => task(&names[0], &[]),
+            n => task(&names[n], &[&names[n - 1]]),
+        });
+        let graph = Submission::new(tasks.collect(), vec![Key::from(names[199_999].as_str())]);
+        graph.check(|_| false).unwrap();
+        assert_eq!(graph.order()[0], 199_999);
+    }
+}
