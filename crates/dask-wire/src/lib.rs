@@ -23,6 +23,7 @@ mod limits;
 mod message;
 mod msgpack;
 mod payload;
+pub mod session;
 mod value;
 
 pub use compress::Compression;

@@ -1,0 +1,491 @@
+//! What a registered client remembers, as a pure function from events to actions.
+//!
+//! A [`Session`] holds the state of every key that somebody in the program holds. Calls change it and queue messages;
+//! messages from the scheduler change it and wake whoever waits. It does no I/O and reads no clock:
+//!
+//! ```text
+//!   submit, hold, release, cancel, …  ──►  Session  ──►  take_outgoing()   ops for the scheduler
+//!   receive(message), disconnected()  ──►           ──►  take_wakes()      who must look again
+//!                                                   ──►  take_notices()    events, heartbeat interval, restarts
+//! ```
+//!
+//! Promises, each tested: a future ends in exactly one way unless it is retried; a key is released exactly once, after
+//! its last holder is gone; a disconnect answers everybody with the one cause; nothing of an older connection is
+//! applied to a newer one.
+
+mod key_state;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+pub use key_state::{Failure, KeyState, LostReason};
+
+use crate::dialect::{Dialect, Feature, NotAvailable, Peer, SubmitError};
+use crate::graph::Submission;
+use crate::key::Key;
+use crate::value::Value;
+
+/// Something the program around a session wants to know, besides the state of its keys.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The scheduler wants heartbeats this many seconds apart.
+    HeartbeatInterval(f64),
+    /// A message on a topic this client subscribed to.
+    Event {
+        /// The topic.
+        topic: String,
+        /// When the scheduler logged it, in seconds since 1970.
+        timestamp: f64,
+        /// The message.
+        message: Value<'static>,
+    },
+    /// The scheduler was restarted: every key is gone.
+    Restarted,
+    /// A warning that came with the registration, for example of version differences.
+    Warning(String),
+    /// The scheduler closes the stream.
+    Closing,
+}
+
+/// What is to be done after a call to [`Session::cancel`].
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub enum CancelVia {
+    /// The op is among the outgoing ones.
+    Stream,
+    /// This release cancels by RPC: send this request.
+    Rpc(Value<'static>),
+}
+
+/// Whether a client that lost its scheduler submits its unfinished work again to the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReconnect {
+    /// Every future ends with the cause of the disconnect.
+    #[default]
+    Fail,
+    /// Graphs of futures still held are kept in memory and submitted again.
+    Resubmit,
+}
+
+/// The state of one client on one scheduler. `W` is whatever the runtime needs to wake a waiter.
+#[derive(Debug)]
+pub struct Session<W> {
+    client: Arc<str>,
+    dialect: Dialect,
+    policy: OnReconnect,
+    connected: bool,
+    closed: bool,
+    keys: HashMap<Key, Entry<W>>,
+    outgoing: Vec<Value<'static>>,
+    releases: HashSet<Key>,
+    desires: Vec<Key>,
+    wakes: Vec<W>,
+    notices: Vec<Notice>,
+    pending: usize,
+}
+
+#[derive(Debug)]
+struct Entry<W> {
+    state: KeyState,
+    holders: usize,
+    waiters: Vec<W>,
+    /// Kept only under [`OnReconnect::Resubmit`].
+    origin: Option<Arc<Submission>>,
+}
+
+impl<W> Session<W> {
+    /// A session that has just registered as `client` with a scheduler of this dialect.
+    pub fn new(client: impl Into<Arc<str>>, dialect: Dialect, policy: OnReconnect) -> Self {
+        Self {
+            client: client.into(),
+            dialect,
+            policy,
+            connected: true,
+            closed: false,
+            keys: HashMap::new(),
+            outgoing: Vec::new(),
+            releases: HashSet::new(),
+            desires: Vec::new(),
+            wakes: Vec::new(),
+            notices: Vec::new(),
+            pending: 0,
+        }
+    }
+
+    /// The name this client registered under.
+    pub fn client(&self) -> &Arc<str> {
+        &self.client
+    }
+
+    /// The scheduler's dialect.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Keys held whose outcome is still open.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Keys held.
+    pub fn held(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether anything waits to be sent.
+    pub fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty() || !self.desires.is_empty() || !self.releases.is_empty()
+    }
+
+    /// Whether what waits to be sent can wait a little: releases, which are better sent together.
+    pub fn may_wait(&self) -> bool {
+        self.outgoing.is_empty() && self.desires.is_empty()
+    }
+
+    /// The state of a key; `None` when nobody holds it.
+    pub fn state(&self, key: &Key) -> Option<&KeyState> {
+        self.keys.get(key).map(|entry| &entry.state)
+    }
+
+    /// Whether somebody holds this text key.
+    pub fn holds(&self, key: &str) -> bool {
+        self.keys.contains_key(&Key::from(key))
+    }
+
+    /// Registers a waiter to be given back by [`Session::take_wakes`] when the key's state next changes.
+    pub fn wait(&mut self, key: &Key, waiter: W) {
+        if let Some(entry) = self.keys.get_mut(key) {
+            entry.waiters.push(waiter);
+        }
+    }
+
+    /// Registers a waiter unless one that is `same` waits already.
+    pub fn wait_once(&mut self, key: &Key, same: impl Fn(&W) -> bool, waiter: impl FnOnce() -> W) {
+        if let Some(entry) = self.keys.get_mut(key) {
+            if !entry.waiters.iter().any(same) {
+                entry.waiters.push(waiter());
+            }
+        }
+    }
+
+    /// Queues a graph. Each wanted key gets one holder more.
+    ///
+    /// # Errors
+    /// This release cannot express the graph; nothing is queued.
+    pub fn submit(&mut self, submission: Arc<Submission>) -> Result<(), SubmitError> {
+        let message = self.dialect.submit(&submission)?;
+        self.submit_encoded(message, submission);
+        Ok(())
+    }
+
+    /// As [`Session::submit`], with the message that this session's dialect made of the submission: lets a program
+    /// do the work of encoding before it takes a lock around the session.
+    pub fn submit_encoded(&mut self, message: Value<'static>, submission: Arc<Submission>) {
+        self.outgoing.push(message);
+        let origin = (self.policy == OnReconnect::Resubmit).then_some(&submission);
+        for key in &submission.wanted {
+            let entry = self.entry(key);
+            entry.holders += 1;
+            let ended = matches!(entry.state, KeyState::Cancelled { .. } | KeyState::Lost(_));
+            if entry.origin.is_none() {
+                entry.origin = origin.cloned();
+            }
+            // A new task under the key of one that was cancelled or lost.
+            if ended {
+                entry.state = KeyState::Pending;
+                self.pending += 1;
+            }
+        }
+    }
+
+    /// One holder more for a key that others may have made: the scheduler is asked to keep it for this client.
+    pub fn desire(&mut self, key: &Key) {
+        let known = self.keys.contains_key(key);
+        let entry = self.entry(key);
+        entry.holders += 1;
+        if !known {
+            self.desires.push(key.clone());
+        }
+    }
+
+    /// One holder more for a key that is held already. Nothing is sent.
+    pub fn hold(&mut self, key: &Key) {
+        if let Some(entry) = self.keys.get_mut(key) {
+            entry.holders += 1;
+        }
+    }
+
+    /// One holder less; after the last one the scheduler is told to forget the key.
+    pub fn release(&mut self, key: &Key) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        entry.holders = entry.holders.saturating_sub(1);
+        if entry.holders > 0 {
+            return;
+        }
+        if let Some(entry) = self.keys.remove(key) {
+            if entry.state.is_pending() {
+                self.pending -= 1;
+            }
+            self.wakes.extend(entry.waiters);
+            if self.connected && !matches!(entry.state, KeyState::Cancelled { .. }) {
+                self.releases.insert(key.clone());
+            }
+        }
+    }
+
+    fn entry(&mut self, key: &Key) -> &mut Entry<W> {
+        // Wanted again before the release was sent: then it must not be sent.
+        self.releases.remove(key);
+        let connected = self.connected;
+        let pending = &mut self.pending;
+        self.keys.entry(key.clone()).or_insert_with(|| {
+            *pending += 1;
+            debug_assert!(connected, "calls are refused while disconnected");
+            Entry { state: KeyState::Pending, holders: 0, waiters: Vec::new(), origin: None }
+        })
+    }
+
+    /// Queues an op that needs no bookkeeping (subscriptions, confirmations).
+    pub fn send(&mut self, op: Value<'static>) {
+        self.outgoing.push(op);
+    }
+
+    /// Cancels keys: their futures end as cancelled now, and the scheduler is told.
+    ///
+    /// With `force` they are cancelled even if other clients want them. `reason` and `message` reach those clients on
+    /// releases that carry them.
+    ///
+    /// # Errors
+    /// The release has no way to cancel.
+    pub fn cancel(
+        &mut self,
+        keys: &[Key],
+        force: bool,
+        reason: &str,
+        message: &str,
+    ) -> Result<CancelVia, NotAvailable> {
+        let list = keys.iter().collect::<Value<'_>>();
+        let via = if self.dialect.has(Feature::CancelOnStream) {
+            let request =
+                self.dialect.request(Peer::Stream, "cancel-keys")?.with("keys", list)?.with("force", force)?;
+            let request = request
+                .with_if_taken("reason", Value::from(reason.to_owned()))
+                .with_if_taken("msg", Value::from(message.to_owned()));
+            self.outgoing.push(request.into_stream()?);
+            CancelVia::Stream
+        } else {
+            let request = self.dialect.request(Peer::Scheduler, "cancel")?;
+            let request =
+                request.with("keys", list)?.with("client", self.client.to_string())?.with("force", force)?;
+            CancelVia::Rpc(request.into_rpc()?)
+        };
+        for key in keys {
+            self.change(key, KeyState::Cancelled { reason: reason.into(), message: message.into() });
+        }
+        Ok(via)
+    }
+
+    /// Queues the goodbye. What is still waited for ends as closed.
+    pub fn close(&mut self) {
+        if self.connected && !self.closed {
+            for op in ["close-client", "close-stream"] {
+                self.outgoing.push(Value::Map(vec![(Value::from("op"), Value::from(op))]));
+            }
+            self.releases.clear();
+            self.desires.clear();
+        }
+        self.closed = true;
+        self.end_all(|| LostReason::Closed);
+    }
+
+    /// The connection is gone: without [`OnReconnect::Resubmit`] every open or finished future ends with this cause, since
+    /// the scheduler released the keys.
+    pub fn disconnected(&mut self, cause: Arc<str>) {
+        self.connected = false;
+        self.outgoing.clear();
+        self.releases.clear();
+        self.desires.clear();
+        if self.policy == OnReconnect::Fail || self.closed {
+            self.end_all(|| LostReason::Disconnected(cause.clone()));
+        } else {
+            // What cannot be submitted again is lost; the rest waits for the next scheduler.
+            let keys: Vec<Key> = self.keys.keys().cloned().collect();
+            for key in keys {
+                let again = self.keys.get(&key).is_some_and(|entry| entry.origin.is_some());
+                if again {
+                    self.change(&key, KeyState::Pending);
+                } else {
+                    self.change(&key, KeyState::Lost(LostReason::Disconnected(cause.clone())));
+                }
+            }
+        }
+    }
+
+    /// Registered again, perhaps with another scheduler of another release. Kept graphs are submitted again.
+    ///
+    /// # Errors
+    /// A kept graph cannot be expressed in the new scheduler's release; its futures have ended as lost.
+    pub fn reconnected(&mut self, dialect: Dialect) -> Result<(), SubmitError> {
+        self.dialect = dialect;
+        self.connected = true;
+        let mut outcome = Ok(());
+        let mut done: Vec<*const Submission> = Vec::new();
+        let open: Vec<(Key, Arc<Submission>)> = self
+            .keys
+            .iter()
+            .filter(|(_, entry)| entry.state.is_pending())
+            .filter_map(|(key, entry)| Some((key.clone(), entry.origin.clone()?)))
+            .collect();
+        for (key, origin) in open {
+            if done.contains(&Arc::as_ptr(&origin)) {
+                continue;
+            }
+            done.push(Arc::as_ptr(&origin));
+            // Only what is still held is wanted again.
+            let mut again = Submission::clone(&origin);
+            again.wanted.retain(|key| self.keys.contains_key(key));
+            match self.dialect.submit(&again) {
+                Ok(message) => self.outgoing.push(message),
+                Err(error) => {
+                    let reason: Arc<str> = format!("not expressible after reconnecting: {error}").into();
+                    self.change(&key, KeyState::Lost(LostReason::Disconnected(reason)));
+                    outcome = Err(error);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Applies a message from the scheduler: an array of ops, or a single one. Ops that are not known are passed over,
+    /// as Dask's own client does.
+    pub fn receive(&mut self, message: Value<'_>) {
+        if !self.connected {
+            return;
+        }
+        match message {
+            Value::Array(ops) => ops.into_iter().for_each(|op| self.apply(op)),
+            op => self.apply(op),
+        }
+    }
+
+    fn apply(&mut self, mut message: Value<'_>) {
+        let op = message.get("op").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let key = message.get("key").and_then(Key::from_value);
+        match (op.as_str(), key) {
+            ("key-in-memory", Some(key)) => self.change(&key, KeyState::Finished),
+            ("task-erred", Some(key)) => {
+                let mut payload = |name| match message.take(name) {
+                    Some(Value::Payload(payload)) => Some(*payload),
+                    _ => None,
+                };
+                let failure = Failure { exception: payload("exception"), traceback: payload("traceback") };
+                self.change(&key, KeyState::Erred(Arc::new(failure)));
+            }
+            ("task-retried", Some(key)) => self.change(&key, KeyState::Pending),
+            ("lost-data", Some(key)) => self.change(&key, KeyState::Lost(LostReason::Data)),
+            ("cancelled-key", Some(key)) => self.cancelled(&key, &message),
+            ("cancelled-keys", _) => {
+                let keys = message.get("keys").and_then(Value::as_array).unwrap_or_default();
+                let keys: Vec<Key> = keys.iter().filter_map(Key::from_value).collect();
+                keys.iter().for_each(|key| self.cancelled(key, &message));
+            }
+            ("restart", _) => {
+                self.end_all(|| LostReason::Restart);
+                self.notices.push(Notice::Restarted);
+            }
+            ("adjust-heartbeat-interval", _) => {
+                if let Some(interval) = message.get("interval").and_then(Value::as_f64) {
+                    self.notices.push(Notice::HeartbeatInterval(interval));
+                }
+            }
+            ("event", _) => self.event(message),
+            ("stream-start", _) => {
+                if let Some(text) = message.get("warning").and_then(Value::as_str).filter(|text| !text.is_empty()) {
+                    self.notices.push(Notice::Warning(text.to_owned()));
+                }
+            }
+            ("close" | "stream-closed", _) => self.notices.push(Notice::Closing),
+            _ => (),
+        }
+    }
+
+    fn event(&mut self, mut message: Value<'_>) {
+        let topic = message.get("topic").and_then(Value::as_str).map(str::to_owned);
+        if let (Some(topic), Some(Value::Array(event))) = (topic, message.take("event")) {
+            let mut parts = event.into_iter();
+            let timestamp = parts.next().and_then(|time| time.as_f64()).unwrap_or_default();
+            let message = parts.next().unwrap_or(Value::Nil).into_owned();
+            self.notices.push(Notice::Event { topic, timestamp, message });
+        }
+    }
+
+    fn cancelled(&mut self, key: &Key, message: &Value<'_>) {
+        // A reason given by ourselves is the better one, and a result that is already here is not taken away.
+        if self.state(key).is_some_and(KeyState::is_pending) || matches!(self.state(key), Some(KeyState::Finished)) {
+            let text = |name| message.get(name).and_then(Value::as_str).unwrap_or_default().into();
+            self.change(key, KeyState::Cancelled { reason: text("reason"), message: text("msg") });
+        }
+    }
+
+    fn change(&mut self, key: &Key, state: KeyState) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        if !entry.state.may_become(&state) {
+            return;
+        }
+        match (entry.state.is_pending(), state.is_pending()) {
+            (true, false) => self.pending -= 1,
+            (false, true) => self.pending += 1,
+            _ => (),
+        }
+        entry.state = state;
+        self.wakes.append(&mut entry.waiters);
+    }
+
+    fn end_all(&mut self, reason: impl Fn() -> LostReason) {
+        for entry in self.keys.values_mut() {
+            let state = KeyState::Lost(reason());
+            if entry.state.may_become(&state) {
+                entry.state = state;
+                self.wakes.append(&mut entry.waiters);
+            }
+        }
+        self.pending = 0;
+    }
+
+    /// Everything to be sent now, as one batch; `None` if there is nothing. Releases come last: one that came before new
+    /// work would make that work wait for the scheduler's next batch to the same worker.
+    pub fn take_outgoing(&mut self) -> Option<Value<'static>> {
+        if !self.connected || !self.has_outgoing() {
+            return None;
+        }
+        let client = || Value::from(self.client.to_string());
+        let about = |op: &'static str, keys: Value<'static>| {
+            Value::Map(vec![("op".into(), op.into()), ("keys".into(), keys), ("client".into(), client())])
+        };
+        let mut batch = Vec::new();
+        if !self.desires.is_empty() {
+            batch.push(about("client-desires-keys", self.desires.iter().collect()));
+        }
+        batch.append(&mut self.outgoing);
+        if !self.releases.is_empty() {
+            batch.push(about("client-releases-keys", self.releases.iter().collect()));
+        }
+        self.desires.clear();
+        self.releases.clear();
+        Some(Value::Array(batch))
+    }
+
+    /// Whoever must look at a key's state again. Wake them after letting go of any lock around the session.
+    pub fn take_wakes(&mut self) -> Vec<W> {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// What else happened since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+}
+
+#[cfg(test)]
+mod tests;
