@@ -375,8 +375,10 @@ impl LocalCluster {
         self.kill("the scheduler", id).await
     }
 
-    /// Starts the scheduler anew on its port, after ending it if it still runs. Workers that
-    /// still run come back by themselves, as far as their release does so.
+    /// Starts the scheduler anew on its port, after ending it if it still runs.
+    ///
+    /// Workers of older releases come back by themselves; those of newer ones end when they
+    /// lose their scheduler, so that new ones are needed ([`add_worker`](Self::add_worker)).
     pub async fn restart_scheduler(&self) -> Result<(), Error> {
         let id = held(&self.scheduler).id;
         if self.supervisor.child(id).exit.is_none() {

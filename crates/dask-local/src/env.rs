@@ -123,6 +123,7 @@ async fn find_or_make(wanted: &Wanted, events: &Listener, deadline: Deadline) ->
         events.send(Event::UsingPython { path: path.clone(), version: version.clone() });
         let plan = Plan {
             directory: &directory,
+            release: &release,
             python,
             requirements: &requirements,
             uv: uv.as_deref(),
@@ -151,7 +152,7 @@ async fn find_or_make(wanted: &Wanted, events: &Listener, deadline: Deadline) ->
                     Kind::NoRelease if tried.len() >= 2 || pythons.len() == 1 => {
                         return Err(Error::UnknownRelease { release, newest: NEWEST, tried });
                     }
-                    Kind::NoRelease | Kind::Other => {}
+                    Kind::NoRelease | Kind::WrongPython | Kind::Other => {}
                 }
             }
         }

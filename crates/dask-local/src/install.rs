@@ -28,8 +28,10 @@ pub enum Installer {
 pub(crate) enum Kind {
     /// The index could not be reached.
     Network,
-    /// The index has no such release for this Python.
+    /// The index has no such release.
     NoRelease,
+    /// The release does not support this Python.
+    WrongPython,
     /// The time is over.
     Deadline,
     /// Anything else.
@@ -48,6 +50,7 @@ pub(crate) struct Failure {
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) directory: &'a Path,
+    pub(crate) release: &'a str,
     pub(crate) python: &'a Python,
     pub(crate) requirements: &'a [String],
     pub(crate) uv: Option<&'a Path>,
@@ -239,13 +242,14 @@ async fn steps(
         };
         if code != 0 {
             let output = tail::text(log);
-            let kind = classify(&output);
+            let kind = classify(&output, plan.release);
             let name: Vec<&str> = argv.iter().skip(1).take(3).map(String::as_str).collect();
             let program = Path::new(argv.first().map_or("", String::as_str));
             let program = program.file_name().unwrap_or_default().to_string_lossy();
             let reason = match kind {
                 Kind::Network => "the package index cannot be reached".to_owned(),
-                Kind::NoRelease => "the package index has no such release for this Python".to_owned(),
+                Kind::NoRelease => "the package index has no such release".to_owned(),
+                Kind::WrongPython => "the release does not support this Python".to_owned(),
                 _ => format!("`{program} {} …` ended with status {code}", name.join(" ")),
             };
             return Ok(Err(Failure { kind, reason, output: last_lines(&output, 12) }));
@@ -268,7 +272,7 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 /// Tells from an installer's words how it failed.
-fn classify(output: &str) -> Kind {
+fn classify(output: &str, release: &str) -> Kind {
     let has = |list: &[&str]| list.iter().any(|words| output.contains(words));
     let network = [
         "NewConnectionError",
@@ -288,14 +292,18 @@ fn classify(output: &str) -> Kind {
         "CERTIFICATE_VERIFY_FAILED",
         "Could not connect",
     ];
-    let release = |words: &str| {
+    let named = |words: &str| {
         ["distributed", "dask"].iter().any(|name| output.contains(&format!("{words} {name}==")))
     };
-    if has(&network) {
+    // Every Python has some release of it: an index with none was not reached.
+    let none = format!("distributed=={release} (from versions: none)");
+    if has(&network) || output.contains(&none) {
         Kind::Network
-    } else if release("No matching distribution found for")
-        || release("satisfies the requirement")
-        || release("there is no version of")
+    } else if output.contains(&format!(" {release} Requires-Python")) || has(&["does not satisfy Python"]) {
+        Kind::WrongPython
+    } else if named("No matching distribution found for")
+        || named("satisfies the requirement")
+        || named("there is no version of")
     {
         Kind::NoRelease
     } else {
@@ -314,9 +322,16 @@ mod tests {
         let uv = "  × No solution found when resolving dependencies:\n  ╰─▶ Because there is no version of \
                   distributed==2099.1.0 and you require distributed==2099.1.0";
         let net = format!("WARNING: Retrying ... NewConnectionError('...')\n{pip}");
-        assert_eq!(classify(pip), Kind::NoRelease);
-        assert_eq!(classify(uv), Kind::NoRelease);
-        assert_eq!(classify(&net), Kind::Network);
-        assert_eq!(classify("error: command 'gcc' failed"), Kind::Other);
+        assert_eq!(classify(pip, "2099.1.0"), Kind::NoRelease);
+        let none = pip.replace("1.0, 2.0", "none");
+        assert_eq!(classify(&none, "2099.1.0"), Kind::Network);
+        assert_eq!(classify(uv, "2099.1.0"), Kind::NoRelease);
+        assert_eq!(classify(&net, "2099.1.0"), Kind::Network);
+        let old = "ERROR: Ignored the following versions that require a different python version: 2024.8.2 \
+                   Requires-Python >=3.10; 2024.9.0 Requires-Python >=3.10\nERROR: No matching distribution found \
+                   for distributed==2024.8.2";
+        assert_eq!(classify(old, "2024.8.2"), Kind::WrongPython);
+        assert_eq!(classify(&old.replace("==2024.8.2", "==2024.8.9"), "2024.8.9"), Kind::NoRelease);
+        assert_eq!(classify("error: command 'gcc' failed", "2099.1.0"), Kind::Other);
     }
 }
