@@ -228,7 +228,8 @@ impl<W> Session<W> {
                 self.pending -= 1;
             }
             self.wakes.extend(entry.waiters);
-            if self.connected && !matches!(entry.state, KeyState::Cancelled { .. }) {
+            // Sent even for a cancelled key: the scheduler may have met a newer submission of it since.
+            if self.connected {
                 self.releases.insert(key.clone());
             }
         }
