@@ -198,23 +198,30 @@ impl fmt::Display for BigInt {
 
 impl Serialize for BigInt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Digits<'a>(&'a num_bigint::BigInt);
-        impl Serialize for Digits<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() {
-                    serializer.collect_str(self.0)
-                } else {
-                    serializer.serialize_bytes(&self.0.to_signed_bytes_le())
-                }
+        serialize_bigint(&self.0, serializer)
+    }
+}
+
+pub(crate) fn serialize_bigint<S: Serializer>(
+    value: &num_bigint::BigInt,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    struct Digits<'a>(&'a num_bigint::BigInt);
+    impl Serialize for Digits<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if serializer.is_human_readable() {
+                serializer.collect_str(self.0)
+            } else {
+                serializer.serialize_bytes(&self.0.to_signed_bytes_le())
             }
         }
-        if let Ok(small) = i64::try_from(&self.0) {
-            serializer.serialize_i64(small)
-        } else if let Ok(small) = u64::try_from(&self.0) {
-            serializer.serialize_u64(small)
-        } else {
-            serializer.serialize_newtype_struct(magic::BIGINT, &Digits(&self.0))
-        }
+    }
+    if let Ok(small) = i64::try_from(value) {
+        serializer.serialize_i64(small)
+    } else if let Ok(small) = u64::try_from(value) {
+        serializer.serialize_u64(small)
+    } else {
+        serializer.serialize_newtype_struct(magic::BIGINT, &Digits(value))
     }
 }
 

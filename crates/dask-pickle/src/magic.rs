@@ -13,3 +13,11 @@ pub(crate) const BIGINT: &str = "$dask_pickle::BigInt";
 pub(crate) const SURROGATE: &str = "$dask_pickle::Surrogate";
 /// A callable and its arguments: a call that unpickling executes.
 pub(crate) const REDUCE: &str = "$dask_pickle::Reduce";
+pub(crate) const DATE: &str = "$dask_pickle::Date";
+pub(crate) const TIME: &str = "$dask_pickle::Time";
+pub(crate) const DATETIME: &str = "$dask_pickle::DateTime";
+pub(crate) const TIMEDELTA: &str = "$dask_pickle::TimeDelta";
+pub(crate) const VALUE: &str = "$dask_pickle::Value";
+
+/// What all of these names start with.
+pub(crate) const PREFIX: &str = "$dask_pickle::";

@@ -263,10 +263,10 @@ pub(crate) fn texts(code: &[u8]) -> impl Iterator<Item = &str> {
                 _ => Some((&[][..], after)),
             }?;
             rest = next;
-            if matches!(op, SHORT_BINUNICODE | BINUNICODE | BINUNICODE8) {
-                if let Ok(text) = std::str::from_utf8(operand) {
-                    return Some(text);
-                }
+            if matches!(op, SHORT_BINUNICODE | BINUNICODE | BINUNICODE8)
+                && let Ok(text) = std::str::from_utf8(operand)
+            {
+                return Some(text);
             }
         }
     })

@@ -381,7 +381,7 @@ impl<'a> Serializer for Ser<'a> {
         name: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        if !name.starts_with("$dask_pickle::") {
+        if !name.starts_with(magic::PREFIX) {
             return value.serialize(self);
         }
         let mode = match name {

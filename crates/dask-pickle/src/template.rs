@@ -232,7 +232,7 @@ impl Template {
         Ok(())
     }
 
-    fn add(&mut self, other: &Template, level: usize, limit: usize) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, other: &Template, level: usize, limit: usize) -> Result<(), Error> {
         self.reached(level.saturating_add(other.depth), limit)?;
         let base = self.code.len();
         self.code.extend_from_slice(&other.code);
@@ -291,7 +291,8 @@ pub(crate) fn embed<T: Serialize + ?Sized>(
     lent.result
 }
 
-struct Embedded<F>(F);
+/// Serializes by adding code to the template that is being built.
+pub(crate) struct Embedded<F>(pub(crate) F);
 
 impl<F: Fn(&mut Template, usize, usize) -> Result<(), Error>> Serialize for Embedded<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

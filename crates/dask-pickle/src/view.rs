@@ -398,7 +398,8 @@ impl<'t> ObjectView<'t> {
         let text = |index: usize| maker.args().item(index).and_then(View::as_str);
         match function {
             "_make_skeleton_class" => {
-                let module = maker.args().item(3)?.get("__module__").and_then(View::as_str);
+                let kwargs = maker.args().item(3).filter(|kwargs| kwargs.len() <= 64)?;
+                let module = kwargs.get("__module__").and_then(View::as_str);
                 Some((module.unwrap_or("__main__"), text(1)?))
             }
             "_make_skeleton_enum" => Some((text(4).unwrap_or("__main__"), text(1)?)),
