@@ -126,7 +126,7 @@ impl LocalCluster {
             true => Some(tls::make(directory.path())?),
             false => None,
         };
-        let launch = Launch::new(&environment, directory.path(), tls, &settings);
+        let launch = Launch::new(&environment, directory.path(), tls, &settings)?;
         let supervisor = Supervisor::start(&environment.python, directory, settings.grace).await?;
         let started = Self::start_with(settings, environment, launch, supervisor, specs, deadline).await;
         match started {

@@ -123,7 +123,7 @@ async fn find_or_make(wanted: &Wanted, events: &Listener, deadline: Deadline) ->
         events.send(Event::UsingPython { path: path.clone(), version: version.clone() });
         let plan = Plan {
             directory: &directory,
-            release: &release,
+            release: &wanted.release,
             python,
             requirements: &requirements,
             uv: uv.as_deref(),

@@ -35,6 +35,13 @@ pub enum Event {
         /// What it printed.
         line: String,
     },
+    /// This installer did not do; the next one is tried.
+    InstallerFailed {
+        /// `uv` or `pip`.
+        installer: &'static str,
+        /// Why, in one line.
+        reason: String,
+    },
     /// This interpreter did not do; the next one is tried.
     PythonFailed {
         /// The interpreter.
@@ -100,6 +107,7 @@ impl fmt::Display for Event {
                 write!(f, "creating {} with {installer}", path.display())
             }
             Self::Installing { line } => write!(f, "{line}"),
+            Self::InstallerFailed { installer, reason } => write!(f, "{installer} did not do: {reason}"),
             Self::PythonFailed { path, reason } => write!(f, "{} did not do: {reason}", path.display()),
             Self::EnvironmentReady { path, cached, elapsed } => {
                 let how = if *cached { "found" } else { "made" };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::last_lines;
 use crate::event::{Event, Listener};
 use crate::python::Python;
+use crate::release::Release;
 use crate::supervisor::{Spawn, Supervisor};
 use crate::tail::{self, Deadline, POLL, Tail};
 use crate::{Error, process_env};
@@ -50,7 +51,7 @@ pub(crate) struct Failure {
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) directory: &'a Path,
-    pub(crate) release: &'a str,
+    pub(crate) release: &'a Release,
     pub(crate) python: &'a Python,
     pub(crate) requirements: &'a [String],
     pub(crate) uv: Option<&'a Path>,
@@ -112,6 +113,10 @@ async fn install_with(
         }
     };
     if again && installer != Installer::Uv && plan.python.has_venv() {
+        if let Some(Err(failure)) = &result {
+            let reason = format!("{}: {}", failure.reason, last_lines(&failure.output, 1).trim());
+            plan.events.send(Event::InstallerFailed { installer: "uv", reason });
+        }
         result = Some(run(supervisor, plan, "pip", &pip_steps(plan)).await?);
     }
     match result {
@@ -156,6 +161,10 @@ fn uv_steps(plan: &Plan<'_>, uv: &Path) -> Vec<Vec<String>> {
     install.extend(strings(&["pip", "install", "--python"]));
     install.push(text(&interpreter(plan.directory)));
     install.extend(plan.requirements.iter().cloned());
+    if plan.release.dask().is_none() {
+        // uv takes a release that was withdrawn only where it is asked for by itself.
+        install.push(format!("dask=={}", plan.release.month_release()));
+    }
     let mut venv = vec![uv];
     // A project that happens to surround the current directory has no say.
     venv.extend(strings(&["venv", "--no-project", "--python"]));
@@ -242,7 +251,7 @@ async fn steps(
         };
         if code != 0 {
             let output = tail::text(log);
-            let kind = classify(&output, plan.release);
+            let kind = classify(&output, &plan.release.to_string());
             let name: Vec<&str> = argv.iter().skip(1).take(3).map(String::as_str).collect();
             let program = Path::new(argv.first().map_or("", String::as_str));
             let program = program.file_name().unwrap_or_default().to_string_lossy();

@@ -3,11 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::builder::{Settings, WorkerSpec};
+use crate::builder::{Protocol, Settings, WorkerSpec};
 use crate::env::Environment;
-use crate::process_env;
 use crate::supervisor::Spawn;
 use crate::tls::TlsFiles;
+use crate::{Error, process_env};
+
+/// Read by every Python of a cluster that speaks WebSocket: Dask listens for it on every
+/// interface, whatever host it is told, and this keeps it to loopback.
+const ONLY_LOOPBACK: &str = r#"
+import tornado.tcpserver
+
+listen_anywhere = tornado.tcpserver.TCPServer.listen
+
+
+def listen(self, port, address=None, *args, **kwargs):
+    return listen_anywhere(self, port, address or "127.0.0.1", *args, **kwargs)
+
+
+tornado.tcpserver.TCPServer.listen = listen
+"#;
 
 /// What every command line of one cluster is made from.
 #[derive(Debug)]
@@ -28,7 +43,7 @@ impl Launch {
         directory: &Path,
         tls: Option<TlsFiles>,
         settings: &Settings,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let mut env = process_env::inherited();
         let scripts = environment.python.parent().unwrap_or(&environment.path);
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -54,8 +69,16 @@ impl Launch {
                 set(&format!("DASK_DISTRIBUTED__COMM__TLS__{role}__KEY"), text(&tls.key));
             }
         }
+        if matches!(settings.protocol, Protocol::Ws | Protocol::Wss) {
+            let site = directory.join("site");
+            let file = site.join("sitecustomize.py");
+            std::fs::create_dir_all(&site)
+                .and_then(|()| std::fs::write(&file, ONLY_LOOPBACK))
+                .map_err(Error::io(format!("write {}", file.display())))?;
+            set("PYTHONPATH", text(&site));
+        }
         env.extend(settings.env.clone());
-        Self { python: environment.python.clone(), directory: directory.to_owned(), tls, env }
+        Ok(Self { python: environment.python.clone(), directory: directory.to_owned(), tls, env })
     }
 
     fn spawn(&self, args: Vec<String>, log: &Path) -> Spawn {

@@ -82,6 +82,11 @@ impl Release {
         self.parts.get(index).copied().unwrap_or(0)
     }
 
+    /// The first three parts: a fourth is a repair of `distributed` alone.
+    pub(crate) fn month_release(&self) -> String {
+        format!("{}.{}.{}", self.part(0), self.part(1), self.part(2))
+    }
+
     /// The release of the `dask` package that goes with this release of `distributed`,
     /// where `distributed` itself does not pin it.
     pub(crate) fn dask(&self) -> Option<String> {
@@ -189,5 +194,6 @@ mod tests {
         assert_eq!(release("2.30.1").dask().as_deref(), Some("2.30.0"));
         assert_eq!(release("2021.3.1").dask().as_deref(), Some("2021.3.1"));
         assert_eq!(release("2023.3.2.1").dask(), None);
+        assert_eq!(release("2023.3.2.1").month_release(), "2023.3.2");
     }
 }

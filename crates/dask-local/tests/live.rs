@@ -1,5 +1,7 @@
 //! Real clusters. The first run of each installs its release.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::sync::{Arc, Mutex};
@@ -96,6 +98,15 @@ for name in ("127.0.0.1", "localhost"):
     let [ca, cert, key] = [&tls.ca, &tls.cert, &tls.key].map(|path| path.to_str().unwrap());
     let port = cluster.port().to_string();
     cluster.run_python(strict, &[ca, cert, key, &port]).await.unwrap().ok().unwrap();
+    gone(cluster).await;
+}
+
+#[tokio::test]
+async fn websockets_stay_on_loopback() {
+    let cluster = LocalCluster::builder().protocol(Protocol::Wss).start().await.unwrap();
+    assert!(cluster.address().starts_with("wss://127.0.0.1:"), "{}", cluster.address());
+    let output = cluster.run_python(CLIENT, &[]).await.unwrap().ok().unwrap();
+    assert!(output.starts_with("1 "), "{output}");
     gone(cluster).await;
 }
 

@@ -1,4 +1,5 @@
 //! What the tests share.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::process::{Command, Stdio};
@@ -8,20 +9,20 @@ use std::time::{Duration, Instant};
 const CHILD: &str = "DASK_LOCAL_TEST_CHILD";
 
 /// Whether this process was started by [`again`].
-pub fn is_child() -> bool {
+pub(crate) fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
 /// This program again, to run the one test named, which finds [`is_child`] true.
-pub fn again(test: &str) -> Command {
+pub(crate) fn again(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     command
 }
 
-/// The process groups `groups` and processes `pids`, as far as they still run.
-pub fn running(pids: &[u32]) -> Vec<String> {
+/// The processes `pids` and the members of their groups, as far as they still run.
+pub(crate) fn running(pids: &[u32]) -> Vec<String> {
     let output = Command::new("ps").args(["-eo", "pid=,pgid=,stat=,args="]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let concerned = |line: &&str| {
@@ -35,7 +36,7 @@ pub fn running(pids: &[u32]) -> Vec<String> {
 }
 
 /// Waits until something holds; the test fails if it never does.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(60), "never happened: {what}");
