@@ -114,8 +114,12 @@ fn items_arg(args: View<'_>) -> Option<View<'_>> {
 
 /// The meaning of an object by the name of what makes it.
 fn known<'t>(view: View<'t>, object: ObjectView<'t>) -> Option<Plain<'t>> {
-    let (module, name) = object.class_name()?;
     let args = object.args();
+    if let Some(("builtins" | "__builtin__", "getattr")) = object.callable().as_global() {
+        // An enum member by name, a method by name: the name says it best.
+        return args.item(1).map(Plain::Other);
+    }
+    let (module, name) = object.class_name()?;
     let arg = |index: usize| args.item(index);
     let plain = match (module, name) {
         ("_codecs", "encode") | ("builtins" | "__builtin__", "bytes") => Plain::Bytes(bytes_of(view)?),
@@ -131,8 +135,6 @@ fn known<'t>(view: View<'t>, object: ObjectView<'t>) -> Option<Plain<'t>> {
         ("builtins" | "__builtin__", "range" | "xrange" | "slice") => {
             Plain::Fields(&["start", "stop", "step"], args.items())
         }
-        // An enum member by name, a method by name: the name says it best.
-        ("builtins" | "__builtin__", "getattr") => Plain::Other(arg(1)?),
         ("collections", "OrderedDict" | "Counter") => Plain::Map(container(arg(0))?, object.pairs()),
         ("collections", "defaultdict") => Plain::Map(container(arg(1))?, object.pairs()),
         ("collections", "deque") => Plain::List(container(arg(0))?, object.items()),
@@ -239,6 +241,13 @@ fn zone(view: Option<View<'_>>) -> Option<(Option<i32>, Option<&str>)> {
     }
     let object = view.object()?;
     let args = object.args();
+    // Protocols before 4 reach `ZoneInfo._unpickle` by getattr.
+    if let Some(getattr) = object.callable().object() {
+        let method = getattr.args().item(1)?.as_str()?;
+        return (getattr.class_name()? == ("zoneinfo", "ZoneInfo") && method == "_unpickle")
+            .then(|| Some((None, Some(args.item(0)?.as_str()?))))
+            .flatten();
+    }
     match object.class_name()? {
         ("datetime", "timezone") => {
             let Plain::TimeDelta(delta) = Plain::of(args.item(0)?) else { return None };
@@ -247,17 +256,7 @@ fn zone(view: Option<View<'_>>) -> Option<(Option<i32>, Option<&str>)> {
         ("pytz" | "pytz.utc", "_UTC" | "UTC") | ("dateutil.tz.tz", "tzutc") => Some((Some(0), None)),
         ("pytz", "_p") if args.len() == 4 => Some((Some(small(args.item(1))?), None)),
         ("zoneinfo", "ZoneInfo._unpickle" | "ZoneInfo") => Some((None, Some(args.item(0)?.as_str()?))),
-        // Older protocols reach the same function by getattr.
-        ("builtins" | "__builtin__", "getattr") => None,
-        _ => {
-            let callable = object.callable().object()?;
-            match (callable.class_name()?, callable.args().item(1)?.as_str()?) {
-                (("builtins" | "__builtin__", "getattr"), "_unpickle") => {
-                    Some((None, Some(args.item(0)?.as_str()?)))
-                }
-                _ => None,
-            }
-        }
+        _ => None,
     }
 }
 

@@ -296,13 +296,15 @@ pub(crate) struct Embedded<F>(pub(crate) F);
 
 impl<F: Fn(&mut Template, usize, usize) -> Result<(), Error>> Serialize for Embedded<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let found = LENT.with(|slot| match slot.borrow_mut().as_mut() {
-            Some(lent) => {
+        // Taken out while it is in use: what is added may itself lend templates.
+        let found = match LENT.with(RefCell::take) {
+            Some(mut lent) => {
                 lent.result = (self.0)(&mut lent.into, lent.level, lent.limit);
+                LENT.with(|slot| slot.replace(Some(lent)));
                 true
             }
             None => false,
-        });
+        };
         if found {
             serializer.serialize_unit()
         } else {

@@ -379,18 +379,35 @@ impl<'t> ObjectView<'t> {
 
     /// The class, or the callable if it is made by calling something else.
     pub fn class(self) -> View<'t> {
-        match self.through_copyreg() {
-            Some(_) => self.args().item(0).unwrap_or_else(|| self.callable()),
-            None => self.callable(),
+        if self.through_copyreg().is_some() {
+            return self.args().item(0).unwrap_or_else(|| self.callable());
         }
+        self.bound_class().unwrap_or_else(|| self.callable())
+    }
+
+    /// The class whose `__new__` was bound to its arguments, which is how protocols 2 and 3 pass keywords to it.
+    fn bound_class(self) -> Option<View<'t>> {
+        let partial = self.callable().object()?;
+        let ("functools", "partial") = partial.callable().as_global()? else { return None };
+        let state = partial.state()?;
+        let ("builtins" | "__builtin__", "getattr") = state.item(0)?.object()?.callable().as_global()? else {
+            return None;
+        };
+        let method = state.item(0)?.object()?.args().item(1)?;
+        (method.as_str() == Some("__new__")).then(|| state.item(1)?.item(0)).flatten()
     }
 
     /// Module and name of its class, or of the function that makes it. A class that was pickled by value has the
     /// names it was defined with.
     pub fn class_name(self) -> Option<(&'t str, &'t str)> {
         let class = self.class();
-        if let Some(names) = class.as_global() {
-            return Some(names);
+        match class.as_global() {
+            // A member of an enum by its name.
+            Some(("builtins" | "__builtin__", "getattr")) => {
+                return self.args().item(0)?.as_global();
+            }
+            Some(names) => return Some(names),
+            None => {}
         }
         // A class made by a call: cloudpickle's skeletons say which.
         let maker = class.object()?;
