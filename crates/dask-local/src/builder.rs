@@ -324,7 +324,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long processes get to end by themselves before they are killed (default 3 s).
+    /// How long the workers, and after them the scheduler, get to end by themselves before they
+    /// are killed (default 3 s).
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
         self

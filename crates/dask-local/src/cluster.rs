@@ -341,7 +341,7 @@ impl LocalCluster {
         let what = format!("worker {index}");
         self.running(&what, process.id)?;
         self.supervisor.signal(process.id, "TERM", false).await?;
-        match self.supervisor.exit(process.id, self.settings.grace + SIGNAL).await? {
+        match self.supervisor.exit(process.id, self.settings.grace.saturating_add(SIGNAL)).await? {
             Some(_) => Ok(()),
             None => self.kill(&what, process.id).await,
         }
@@ -448,7 +448,9 @@ impl LocalCluster {
     pub async fn stop(self) -> Result<(), Error> {
         let start = Instant::now();
         self.settings.events.send(Event::Stopping);
-        self.supervisor.stop(self.settings.grace + Duration::from_secs(30)).await?;
+        self.supervisor
+            .stop(self.settings.grace.saturating_mul(2).saturating_add(Duration::from_secs(30)))
+            .await?;
         self.settings.events.send(Event::Stopped { elapsed: start.elapsed() });
         Ok(())
     }

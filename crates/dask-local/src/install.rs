@@ -231,6 +231,7 @@ async fn steps(
             cwd: supervisor.directory().to_owned(),
             out: log.to_owned(),
             err: None,
+            last: false,
         };
         let mut tail = Tail::at_end(log);
         let (id, _) = supervisor.spawn(&spawn).await?;

@@ -84,7 +84,14 @@ impl Launch {
     fn spawn(&self, args: Vec<String>, log: &Path) -> Spawn {
         let mut argv = vec![text(&self.python)];
         argv.extend(args);
-        Spawn { argv, env: self.env.clone(), cwd: self.directory.clone(), out: log.to_owned(), err: None }
+        Spawn {
+            argv,
+            env: self.env.clone(),
+            cwd: self.directory.clone(),
+            out: log.to_owned(),
+            err: None,
+            last: false,
+        }
     }
 
     fn tls_args(&self) -> Vec<String> {
@@ -114,7 +121,7 @@ impl Launch {
         args.extend(["--scheduler-file".to_owned(), text(&self.scheduler_file())]);
         args.extend(self.tls_args());
         args.extend(settings.scheduler_args.iter().cloned());
-        self.spawn(args, log)
+        Spawn { last: true, ..self.spawn(args, log) }
     }
 
     pub(crate) fn worker(

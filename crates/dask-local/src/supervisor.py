@@ -33,9 +33,10 @@ def report(**event):
 
 
 class Child:
-    def __init__(self, ident, proc):
+    def __init__(self, ident, proc, last):
         self.ident = ident
         self.proc = proc
+        self.last = last
         self.done = False
 
     def send(self, name, group):
@@ -94,7 +95,7 @@ def spawn(command):
         for handle in (out, err):
             if handle is not None:
                 handle.close()
-    child = Child(ident, proc)
+    child = Child(ident, proc, command["last"])
     with state_lock:
         children[ident] = child
     report(event="started", id=ident, pid=proc.pid)
@@ -107,9 +108,9 @@ def running():
     return [child for child in children.values() if not child.done]
 
 
-def wait(seconds):
+def wait(seconds, concerned=lambda child: True):
     end = time.time() + seconds
-    while running() and time.time() < end:
+    while any(concerned(child) for child in running()) and time.time() < end:
         time.sleep(0.02)
 
 
@@ -118,12 +119,14 @@ def shut_down(*_):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if GRACE > 0:
-        with state_lock:
-            for child in running():
-                child.send("TERM", False)
-                if POSIX:
+        # Workers that lose their scheduler while they end may hang: it ends after them.
+        for last in (False, True):
+            with state_lock:
+                for child in running():
+                    if child.last is last:
+                        child.send("TERM", False)
                     child.send("CONT", True)
-        wait(GRACE)
+            wait(GRACE, lambda child: child.last is last)
     with state_lock:
         for child in running():
             child.send("KILL", True)

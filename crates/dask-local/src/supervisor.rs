@@ -46,6 +46,8 @@ pub(crate) struct Spawn {
     /// The file that gets standard output (and standard error, without `err`).
     pub(crate) out: PathBuf,
     pub(crate) err: Option<PathBuf>,
+    /// Whether it is to end after all the others.
+    pub(crate) last: bool,
 }
 
 #[derive(Serialize)]

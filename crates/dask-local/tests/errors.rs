@@ -1,5 +1,7 @@
 //! What goes wrong is told apart, and nothing is left over.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::time::Duration;
