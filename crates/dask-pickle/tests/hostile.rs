@@ -50,7 +50,7 @@ fn a_million_nested_objects() {
     on_small_stack(|| {
         let depth = 1_000_000;
         let mut pickle = b"\x80\x04".to_vec();
-        pickle.extend_from_slice(&b"cmodule\nName\n".repeat(1));
+        pickle.extend_from_slice(b"cmodule\nName\n");
         pickle.extend_from_slice(b"\x94");
         pickle.extend_from_slice(&b"h\0".repeat(depth));
         pickle.extend_from_slice(&b"\x85R".repeat(depth));

@@ -264,39 +264,40 @@ def libraries():
     yield big, None, None, 258
 
 
-def emit(value, protocol, dump, description):
-    buffers = []
-    kwargs = {"protocol": protocol}
-    if description.get("buffers"):
-        kwargs["buffer_callback"] = buffers.append
-    record = dict(description, protocol=protocol)
-    record["pickle"] = base64.b64encode(dump(value, **kwargs)).decode()
-    record["buffers"] = [base64.b64encode(buffer.raw()).decode() for buffer in buffers]
-    record["repr"] = repr(value)[:60].encode("ascii", "backslashreplace").decode()
-    print(json.dumps(record))
+def emit(value, protocols, dump, description, out_of_band=False):
+    """One value, pickled with each of the protocols."""
+    pickles = []
+    for protocol in protocols:
+        buffers = []
+        kwargs = {"buffer_callback": buffers.append} if out_of_band else {}
+        data = dump(value, protocol=protocol, **kwargs)
+        pickles.append({
+            "protocol": protocol,
+            "pickle": base64.b64encode(data).decode(),
+            "buffers": [base64.b64encode(buffer.raw()).decode() for buffer in buffers],
+        })
+    name = repr(value)[:60].encode("ascii", "backslashreplace").decode()
+    print(json.dumps(dict(description, repr=name, pickles=pickles)))
 
 
 def main():
     highest = pickle.HIGHEST_PROTOCOL
     for index, value in enumerate(native()):
-        description = {"native": describe(value)}
-        for protocol in range(highest + 1):
-            dump = pickle._dumps if index % 7 == 3 else pickle.dumps
-            emit(value, protocol, dump, description)
+        dump = pickle._dumps if index % 7 == 3 else pickle.dumps
+        emit(value, range(highest + 1), dump, {"native": describe(value)})
     for source, first in [(objects, 0), (modern, 2), (zones, 2), (dotted, 4), (libraries, 2)]:
         for value, name, text, plain in source():
             description = {"class": name, "text": text, "json": plain, "has_json": plain is not None}
-            for protocol in range(first, highest + 1):
-                emit(value, protocol, pickle.dumps, description)
+            emit(value, range(first, highest + 1), pickle.dumps, description)
     if highest >= 5:
         for value in [pickle.PickleBuffer(b"abc"), pickle.PickleBuffer(bytearray(b"def"))]:
             kind = "bytes" if value.raw().readonly else "bytearray"
             description = {"native": {"t": kind, "v": bytes(value.raw()).hex()}}
-            emit(value, 5, pickle.dumps, dict(description, buffers=True))
-            emit(value, 5, pickle.dumps, description)
+            emit(value, [5], pickle.dumps, description, out_of_band=True)
+            emit(value, [5], pickle.dumps, description)
         pair = [pickle.PickleBuffer(b"x" * 10), pickle.PickleBuffer(bytearray(b"y"))]
         description = {"native": {"t": "list", "v": [{"t": "bytes", "v": "78" * 10}, {"t": "bytearray", "v": "79"}]}}
-        emit(pair, 5, pickle.dumps, dict(description, buffers=True))
+        emit(pair, [5], pickle.dumps, description, out_of_band=True)
 
 
 if __name__ == "__main__":
