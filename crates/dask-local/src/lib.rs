@@ -53,6 +53,7 @@ mod process_env;
 mod python;
 mod recipes;
 mod release;
+mod start;
 mod supervisor;
 mod tail;
 mod tls;
