@@ -1,1 +1,48 @@
-//! dask-client
+//! A native client for Dask clusters: no Python in this process, any release since 2.30 on the other side.
+//!
+//! ```no_run
+//! use dask_client::{Client, Graph, py};
+//!
+//! # async fn example() -> dask_client::Result<()> {
+//! let client = Client::connect("tcp://127.0.0.1:8786").await?;
+//! let three: i64 = client.call(py("operator:add").args((1, 2))).await?;
+//!
+//! let mut graph = Graph::new();
+//! let a = graph.add(py("operator:add").args((1, 2)));
+//! let b = graph.add(py("operator:mul").args((&a, 10)));
+//! let (x, y): (i64, i64) = client.compute(graph, (a, b)).await?;
+//! assert_eq!((three, x, y), (3, 3, 30));
+//! # Ok(())
+//! # }
+//! ```
+
+mod call;
+mod client;
+mod config;
+mod error;
+mod future;
+mod gather;
+mod graph;
+mod info;
+mod net;
+mod reply;
+mod session;
+mod wait;
+
+pub use call::{Args, Call, py};
+pub use client::{Client, Statistics};
+pub use config::ClientBuilder;
+pub use dask_pickle as pickle;
+pub use dask_wire::dialect::SubmissionForm;
+pub use dask_wire::exception::PythonError;
+pub use dask_wire::session::OnReconnect;
+pub use dask_wire::{Compression, Dialect, Feature, FromPython, Key, Limits, Release};
+pub use error::{Error, ErrorKind, Result};
+pub use future::Future;
+pub use graph::{Graph, Node, Outputs};
+pub use info::{ClusterVersions, SchedulerInfo, ServerVersions, WorkerHealth, WorkerInfo};
+pub use net::address::{Address, BadAddress, Scheme};
+pub use net::dial::ConnectPhases;
+#[cfg(feature = "tls")]
+pub use net::tls::{Pem, TlsConfig, Verify};
+pub use wait::{CallFuture, Finished, ResultFuture};

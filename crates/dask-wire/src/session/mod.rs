@@ -247,6 +247,16 @@ impl<W> Session<W> {
         })
     }
 
+    /// A finished key's result could not be fetched: its outcome is open again, and the scheduler is asked for it.
+    pub fn ask_again(&mut self, key: &Key) {
+        if matches!(self.state(key), Some(KeyState::Finished)) {
+            self.change(key, KeyState::Pending);
+            if let Ok(request) = self.dialect.request(Peer::Stream, "report-key").and_then(|r| r.with("key", key)) {
+                self.outgoing.extend(request.into_stream());
+            }
+        }
+    }
+
     /// Queues an op that needs no bookkeeping (subscriptions, confirmations).
     pub fn send(&mut self, op: Value<'static>) {
         self.outgoing.push(op);

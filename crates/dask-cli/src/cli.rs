@@ -1,0 +1,183 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A Dask cluster from the shell: probe it, look at it, run Python callables on it. Speaks to any Dask since 2.30.
+#[derive(Debug, Parser)]
+#[command(name = "dask-rs", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// How results are printed on stdout.
+    #[arg(short, long, value_enum, default_value_t = Format::Text, global = true)]
+    pub(crate) output: Format,
+    /// Says nothing on stderr but errors.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  ok
+  1  bad arguments or configuration, nothing attempted
+  2  cannot connect (name, TCP, TLS, timeout)
+  3  connected but not usable (not Dask, protocol error, request failed or late)
+  4  answered but not healthy
+  5  a threshold failed
+  6  the task failed in Python";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs: one JSON value, durations in nanoseconds, sizes in bytes.
+    Json,
+}
+
+/// Which cluster, and how to reach it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct Cluster {
+    /// The scheduler's address: tcp://host:port, tls://…, ws://…, wss://…; a bare host:port means tcp.
+    #[arg(short, long, value_name = "ADDR", env = "DASK_SCHEDULER_ADDRESS")]
+    pub(crate) scheduler: Option<String>,
+    /// A scheduler file, as `dask scheduler --scheduler-file` writes it.
+    #[arg(long, value_name = "FILE", env = "DASK_SCHEDULER_FILE")]
+    pub(crate) scheduler_file: Option<PathBuf>,
+    /// The CA that signed the cluster's certificates.
+    #[arg(long, value_name = "FILE", env = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE", hide_env_values = true)]
+    pub(crate) tls_ca_file: Option<String>,
+    /// This client's certificate.
+    #[arg(long, value_name = "FILE", env = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT", hide_env_values = true)]
+    pub(crate) tls_cert: Option<String>,
+    /// This client's private key.
+    #[arg(long, value_name = "FILE", env = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY", hide_env_values = true)]
+    pub(crate) tls_key: Option<String>,
+    /// How the server's certificate is judged.
+    #[arg(long, value_enum, default_value_t = TlsVerify::Chain)]
+    pub(crate) tls_verify: TlsVerify,
+    /// How long to wait, in all: 250ms, 10s, 1m. Default 10s; a probe 3s.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsVerify {
+    /// Signed by the CA and made out to the host's name.
+    Name,
+    /// Signed by the CA, whatever the name, as Dask itself does.
+    Chain,
+    /// Exactly a certificate of the CA file.
+    Pinned,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) => Err("must be more than nothing".to_owned()),
+        Err(error) => Err(format!("{error} (expected something like 250ms or 10s)")),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Makes a real cluster on this machine, computes a graph on it and shows what happened.
+    Demo(Demo),
+    /// Clusters on this machine, of any release.
+    #[command(subcommand)]
+    Local(Local),
+    /// The cluster's release, and the versions on scheduler and workers.
+    Versions(Cluster),
+    /// The cluster's workers.
+    Workers(Cluster),
+    /// Has every worker execute something.
+    Health(Cluster),
+    /// Answers by exit code, for Kubernetes, cron and CI.
+    #[command(subcommand)]
+    Probe(Probe),
+    /// Runs a Python callable as a task and prints its result.
+    Call(Call),
+    /// Computes a graph of calls from a JSON file.
+    Graph(Graph),
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The Dask release to run, for example 2023.4.0.
+    #[arg(long, default_value = "newest")]
+    pub(crate) release: String,
+    /// How many workers.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) workers: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Local {
+    /// Starts a cluster, prints one JSON line when it is ready, and stays until it is stopped.
+    Up(Up),
+}
+
+/// Options of `local up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// The Dask release to run, for example 2023.4.0.
+    #[arg(long, default_value = "newest")]
+    pub(crate) release: String,
+    /// How many workers.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=64))]
+    pub(crate) workers: u16,
+    /// Threads of each worker.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
+    /// Encrypts, with certificates made for the occasion.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// The scheduler's port; by default any free one.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Probe {
+    /// The scheduler accepts a connection and answers.
+    Live(Cluster),
+}
+
+/// Options of `call`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dask-rs call operator:add 1 2
+  dask-rs call math:dist '[0, 0]' '[3, 4]'
+  dask-rs call builtins:sorted '[3, 1, 2]' --kwargs '{\"reverse\": true}'")]
+pub(crate) struct Call {
+    /// What to call, as module:name.
+    #[arg(value_name = "MODULE:QUALNAME")]
+    pub(crate) callable: String,
+    /// Arguments: JSON, or else a text.
+    #[arg(value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+    /// Keyword arguments, as a JSON object.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) kwargs: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// Options of `graph`.
+#[derive(Debug, Args)]
+#[command(after_help = r#"The file:
+  {"tasks": {"a": {"call": "operator:add", "args": [1, 2]},
+             "b": {"call": "operator:mul", "args": [{"$ref": "a"}, 10]}},
+   "outputs": ["b"]}
+{"$ref": key} may stand anywhere inside args and kwargs."#)]
+pub(crate) struct Graph {
+    /// The graph; - reads it from stdin.
+    #[arg(value_name = "FILE.json")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}

@@ -1,0 +1,144 @@
+//! `dask-rs graph`
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use dask_client::{Node, py};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+
+use super::Context;
+use super::call::task_failure;
+use crate::cli;
+use crate::failure::Failure;
+use crate::json::{self, JsonArg, with_references};
+use crate::output;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    tasks: indexmap_like::Tasks,
+    outputs: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Task {
+    call: String,
+    #[serde(default)]
+    args: Vec<Json>,
+    #[serde(default)]
+    kwargs: Map<String, Json>,
+}
+
+/// The tasks in the order of the file, with doubles refused.
+mod indexmap_like {
+    use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+
+    #[derive(Debug)]
+    pub(super) struct Tasks(pub(super) Vec<(String, super::Task)>);
+
+    impl<'de> Deserialize<'de> for Tasks {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct InOrder;
+            impl<'de> Visitor<'de> for InOrder {
+                type Value = Tasks;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object of tasks")
+                }
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tasks, A::Error> {
+                    let mut tasks: Vec<(String, super::Task)> = Vec::new();
+                    let mut seen = std::collections::HashSet::new();
+                    while let Some((name, task)) = map.next_entry::<String, super::Task>()? {
+                        if !seen.insert(name.clone()) {
+                            return Err(A::Error::custom(format_args!("two tasks are called {name:?}")));
+                        }
+                        tasks.push((name, task));
+                    }
+                    Ok(Tasks(tasks))
+                }
+            }
+            deserializer.deserialize_map(InOrder)
+        }
+    }
+}
+
+pub(super) async fn run(context: Context, options: &cli::Graph) -> Result<u8, Failure> {
+    let shown = options.file.display().to_string();
+    let text = if shown == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(&options.file)
+    };
+    let text = text.map_err(|error| Failure::config(format!("cannot read {shown}: {error}")))?;
+    let file: File =
+        serde_json::from_str(&text).map_err(|error| Failure::config(format!("{shown} is not a graph: {error}")))?;
+
+    let mut graph = dask_client::Graph::new();
+    // Keys on the cluster get a unique part, so that no text of an argument can be mistaken for one.
+    let nodes: HashMap<&str, Node> =
+        file.tasks.0.iter().map(|(name, _)| (name.as_str(), graph.declare(name))).collect();
+    for (name, task) in &file.tasks.0 {
+        let node = node_of(&nodes, name, "the file")?;
+        let mut call = py(&task.call).key(node.key().clone());
+        for value in &task.args {
+            check_references(value, &nodes, name)?;
+            call = call.arg(with_references(value, &nodes));
+        }
+        for (keyword, value) in &task.kwargs {
+            check_references(value, &nodes, name)?;
+            call = call.kwarg(keyword, with_references(value, &nodes));
+        }
+        graph.add(call);
+    }
+    let outputs = file
+        .outputs
+        .iter()
+        .map(|name| node_of(&nodes, name, "\"outputs\"").cloned())
+        .collect::<Result<Vec<Node>, Failure>>()?;
+
+    let client = options.cluster.connect().await?;
+    let spinner = output::spinner(context.quiet);
+    spinner.set_message(format!("{} tasks on {}", graph.len(), client.address()));
+    let deadline = options.cluster.deadline();
+    let computed = tokio::time::timeout(deadline, client.compute(graph, outputs)).await;
+    spinner.finish_and_clear();
+    let computed: Result<Vec<json::Result>, _> = match computed {
+        Ok(computed) => computed,
+        Err(_) => {
+            return Err(Failure::new(
+                crate::failure::UNUSABLE,
+                format!("the graph has no result after {deadline:?}; give it longer with --timeout"),
+            ));
+        }
+    };
+    let code = match computed {
+        Ok(results) => {
+            let results: Map<String, Json> =
+                file.outputs.iter().cloned().zip(results.iter().map(json::Result::to_json)).collect();
+            super::call::show(context, &Json::Object(results));
+            Ok(0)
+        }
+        Err(error) => task_failure(&error),
+    };
+    client.close().await;
+    code
+}
+
+fn node_of<'n>(nodes: &'n HashMap<&str, Node>, name: &str, place: &str) -> Result<&'n Node, Failure> {
+    nodes
+        .get(name)
+        .ok_or_else(|| Failure::config(format!("{place} refers to {name:?}, which is no task of the graph")))
+}
+
+fn check_references(value: &Json, nodes: &HashMap<&str, Node>, task: &str) -> Result<(), Failure> {
+    match value {
+        Json::Array(items) => items.iter().try_for_each(|item| check_references(item, nodes, task)),
+        Json::Object(map) => match JsonArg(value).reference() {
+            Some(name) => node_of(nodes, name, &format!("task {task:?}")).map(drop),
+            None => map.values().try_for_each(|item| check_references(item, nodes, task)),
+        },
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,31 @@
+//! `dask-rs workers`
+
+use serde_json::json;
+
+use super::Context;
+use crate::cli::Cluster;
+use crate::failure::Failure;
+use crate::output;
+
+pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failure> {
+    let client = cluster.connect().await?;
+    let info = client.scheduler_info().await?;
+    client.close().await;
+    if context.json() {
+        let workers: Vec<_> = info.workers.values().map(|worker| json!(worker)).collect();
+        output::line(&serde_json::Value::Array(workers));
+        return Ok(0);
+    }
+    let rows = info.workers.values().map(|worker| {
+        vec![
+            worker.address.clone(),
+            worker.name.clone(),
+            worker.nthreads.to_string(),
+            worker.memory_bytes.map_or_else(|| "-".to_owned(), output::bytes),
+            worker.memory_limit_bytes.map_or_else(|| "none".to_owned(), output::bytes),
+            worker.status.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    });
+    output::data(&output::table(&["address", "name", "threads", "memory", "limit", "status"], rows));
+    Ok(0)
+}

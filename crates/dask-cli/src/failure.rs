@@ -1,0 +1,66 @@
+//! What the exit code says.
+
+use dask_client::ErrorKind;
+
+/// Bad arguments or configuration; nothing was attempted.
+pub(crate) const CONFIG: u8 = 1;
+/// The server cannot be reached: name, TCP, TLS or a timeout while connecting.
+pub(crate) const CONNECT: u8 = 2;
+/// Connected, but not usable: not Dask, a protocol error, a failed or late request.
+pub(crate) const UNUSABLE: u8 = 3;
+/// Answered, but not healthy.
+pub(crate) const UNHEALTHY: u8 = 4;
+/// The task failed in Python.
+pub(crate) const TASK: u8 = 6;
+
+/// Why a command could not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(CONFIG, message)
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn print(&self) {
+        use owo_colors::OwoColorize;
+        anstream::eprintln!("{} {}", "error:".red().bold(), self.message);
+    }
+}
+
+/// The exit code of an error of the client.
+pub(crate) fn code_of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Config | ErrorKind::Graph | ErrorKind::Encode => CONFIG,
+        ErrorKind::Connect => CONNECT,
+        ErrorKind::Task | ErrorKind::KilledWorker | ErrorKind::Cancelled => TASK,
+        _ => UNUSABLE,
+    }
+}
+
+impl From<dask_client::Error> for Failure {
+    fn from(error: dask_client::Error) -> Self {
+        Self::new(code_of(error.kind()), error.to_string())
+    }
+}
+
+impl From<dask_local::Error> for Failure {
+    fn from(error: dask_local::Error) -> Self {
+        Self::new(CONFIG, error.to_string())
+    }
+}

@@ -1,0 +1,90 @@
+//! Printing: data on stdout, words on stderr.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value as Json;
+
+/// Prints one JSON value as one line of data.
+pub(crate) fn line(value: &Json) {
+    data(&value.to_string());
+}
+
+/// Prints a line of data. A reader that has gone away is no error.
+pub(crate) fn data(text: &str) {
+    let mut out = anstream::stdout();
+    drop(writeln!(out, "{text}"));
+    drop(out.flush());
+}
+
+/// Says something on stderr, unless asked to be quiet.
+pub(crate) fn say(quiet: bool, text: &str) {
+    if !quiet {
+        anstream::eprintln!("{text}");
+    }
+}
+
+/// A duration for people: three significant digits.
+pub(crate) fn pretty(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds >= 1.0 {
+        format!("{seconds:.2} s")
+    } else if seconds >= 1e-3 {
+        format!("{:.2} ms", seconds * 1e3)
+    } else {
+        format!("{:.0} us", seconds * 1e6)
+    }
+}
+
+/// Bytes for people.
+pub(crate) fn bytes(count: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let count = count as f64;
+    for (unit, size) in [("GiB", 1024f64.powi(3)), ("MiB", 1024f64.powi(2)), ("KiB", 1024.0)] {
+        if count >= size {
+            return format!("{:.1} {unit}", count / size);
+        }
+    }
+    format!("{count:.0} B")
+}
+
+/// A duration in nanoseconds for JSON.
+pub(crate) fn nanos(duration: Duration) -> Json {
+    Json::from(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// A spinner on a terminal; otherwise nothing is drawn.
+pub(crate) fn spinner(quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// A bar on a terminal; otherwise nothing is drawn.
+pub(crate) fn bar(quiet: bool, total: u64, what: &'static str) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template("  {msg} {wide_bar} {pos}/{len}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what);
+    bar
+}
+
+/// A table without lines, as column headers and rows.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    rows.into_iter().for_each(|row| drop(table.add_row(row)));
+    let text = table.to_string();
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}

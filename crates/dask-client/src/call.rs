@@ -1,0 +1,267 @@
+//! Calls of Python callables by name.
+
+use std::sync::Arc;
+
+use dask_pickle::{CallTemplate, Callable, Template};
+use dask_wire::Key;
+use dask_wire::graph::{Task, TaskOptions};
+use serde::{Serialize, Serializer};
+
+use crate::error::{Error, Result};
+
+/// A call of an importable Python callable: `py("package.module:function")`.
+///
+/// What stands before the colon is imported on the worker (never here), what stands after it may be dotted:
+/// `py("builtins:int.from_bytes")`. Without a colon the last dot divides: `py("operator.add")`.
+pub fn py(name: &str) -> Call {
+    let divided = match name.split_once(':') {
+        Some(parts) => Some(parts),
+        None => name.rsplit_once('.'),
+    };
+    let is_path = |text: &str| !text.is_empty() && text.split('.').all(|part| !part.is_empty());
+    let callable = match divided {
+        Some((module, qualname)) if is_path(module) && is_path(qualname) => {
+            Ok(Callable::Name { module: module.to_owned(), qualname: qualname.to_owned() })
+        }
+        _ => Err(Error::config(format!(
+            "{name:?} does not name a Python callable; expected module:name, for example operator:add"
+        ))),
+    };
+    Call::new(callable)
+}
+
+/// A call with its arguments and options, not yet sent.
+///
+/// Arguments are anything that serde can serialize, futures and graph nodes included: they may stand anywhere inside a
+/// structure and arrive as the results they stand for. Another `Call` as an argument is evaluated on the worker as part
+/// of the same task. A mistake made while building (a name that is none, a value that cannot be sent) is reported
+/// where the call is used.
+#[derive(Clone, Debug)]
+#[must_use = "a call does nothing until it is submitted"]
+pub struct Call {
+    template: Result<CallTemplate>,
+    options: TaskOptions,
+    key: Option<Key>,
+}
+
+impl Call {
+    fn new(callable: Result<Callable>) -> Self {
+        let template =
+            callable.map(|callable| CallTemplate { callable, args: Vec::new(), kwargs: Vec::new() });
+        Self { template, options: TaskOptions::default(), key: None }
+    }
+
+    fn add(mut self, add: impl FnOnce(&mut CallTemplate) -> Result<(), dask_pickle::Error>) -> Self {
+        if let Ok(template) = &mut self.template {
+            if let Err(error) = add(template) {
+                self.template = Err(Error::encode(error));
+            }
+        }
+        self
+    }
+
+    /// One more positional argument.
+    pub fn arg(self, value: impl Serialize) -> Self {
+        self.add(|call| {
+            call.args.push(Template::of(&value)?);
+            Ok(())
+        })
+    }
+
+    /// More positional arguments: a tuple of up to twelve, a slice, an array or a `Vec`.
+    pub fn args(self, values: impl Args) -> Self {
+        self.add(|call| values.push_onto(&mut call.args))
+    }
+
+    /// One more keyword argument.
+    pub fn kwarg(self, name: impl Into<String>, value: impl Serialize) -> Self {
+        self.add(|call| {
+            call.kwargs.push((name.into(), Template::of(&value)?));
+            Ok(())
+        })
+    }
+
+    /// More keyword arguments, all of one type.
+    pub fn kwargs<N: Into<String>, V: Serialize>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        self.add(|call| {
+            for (name, value) in pairs {
+                call.kwargs.push((name.into(), Template::of(&value)?));
+            }
+            Ok(())
+        })
+    }
+
+    /// The key of the task and of its result. Without one a unique key is made from the callable's name.
+    ///
+    /// A key that is already on the scheduler gives that task's result: nothing is computed again.
+    pub fn key(mut self, key: impl Into<Key>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Higher runs earlier; 0 is the default.
+    pub fn priority(mut self, priority: i64) -> Self {
+        self.options.priority = Some(priority);
+        self
+    }
+
+    /// How often the task is run again when it fails.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.options.retries = Some(retries);
+        self
+    }
+
+    /// An amount of a named resource that the worker must have free (`dask worker --resources "GPU=1"`).
+    pub fn resource(mut self, name: impl Into<String>, amount: f64) -> Self {
+        self.options.resources.push((name.into(), amount));
+        self
+    }
+
+    /// Only these workers may run it: addresses, host names or worker names.
+    pub fn workers<W: Into<String>>(mut self, workers: impl IntoIterator<Item = W>) -> Self {
+        self.options.workers = workers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Other workers may run it, too, when none of [`Call::workers`] can.
+    pub fn allow_other_workers(mut self) -> Self {
+        self.options.allow_other_workers = true;
+        self
+    }
+
+    /// The result stays on its worker as an actor, and method calls go there.
+    pub fn actor(mut self) -> Self {
+        self.options.actor = true;
+        self
+    }
+
+    /// The task of this call; `name` makes a unique key for it.
+    pub(crate) fn into_task(self, name: impl FnOnce(&str) -> Key) -> Result<Task> {
+        let call = self.template?;
+        let key = match self.key {
+            Some(key) => key,
+            None => name(match &call.callable {
+                Callable::Name { qualname, .. } => qualname,
+                Callable::Pickled(_) => "call",
+            }),
+        };
+        let mut task = Task::new(key, call);
+        task.options = self.options;
+        Ok(task)
+    }
+}
+
+/// As an argument of another call: evaluated on the worker, in the same task. Its key and options do not count.
+impl Serialize for Call {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.template {
+            Ok(template) => template.serialize(serializer),
+            Err(error) => Err(serde::ser::Error::custom(error)),
+        }
+    }
+}
+
+/// Values that stand for positional arguments.
+pub trait Args {
+    /// Pickles each and appends it.
+    #[doc(hidden)]
+    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error>;
+}
+
+impl Args for () {
+    fn push_onto(&self, _: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
+        Ok(())
+    }
+}
+
+impl<T: Serialize> Args for [T] {
+    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
+        for value in self {
+            args.push(Template::of(value)?);
+        }
+        Ok(())
+    }
+}
+
+impl<T: Serialize> Args for &[T] {
+    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
+        (**self).push_onto(args)
+    }
+}
+
+impl<T: Serialize, const N: usize> Args for [T; N] {
+    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
+        self.as_slice().push_onto(args)
+    }
+}
+
+impl<T: Serialize> Args for Vec<T> {
+    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
+        self.as_slice().push_onto(args)
+    }
+}
+
+macro_rules! args_of_tuples {
+    ($(($($name:ident)+))+) => {$(
+        impl<$($name: Serialize),+> Args for ($($name,)+) {
+            fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
+                #[allow(non_snake_case, reason = "each value under its type's name")]
+                let ($($name,)+) = self;
+                $(args.push(Template::of($name)?);)+
+                Ok(())
+            }
+        }
+    )+};
+}
+args_of_tuples! {
+    (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) (A B C D E F G) (A B C D E F G H) (A B C D E F G H I)
+    (A B C D E F G H I J) (A B C D E F G H I J K) (A B C D E F G H I J K L)
+}
+
+/// Makes keys that no other client makes, in the form `name-…` by which Dask groups tasks.
+#[derive(Debug)]
+pub(crate) struct KeyMaker {
+    token: Arc<str>,
+    next: std::sync::atomic::AtomicU64,
+}
+
+impl KeyMaker {
+    pub(crate) fn new() -> Self {
+        // Dask takes what follows the name for a hash, not for a part of the name, if it has digits.
+        let token = format!("0{}", &uuid::Uuid::new_v4().simple().to_string()[..15]);
+        Self { token: token.into(), next: std::sync::atomic::AtomicU64::new(0) }
+    }
+
+    pub(crate) fn key(&self, name: &str) -> Key {
+        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = name.rsplit('.').next().unwrap_or(name);
+        Key::from(format!("{name}-{}{number:x}", self.token))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_divide_at_the_colon_or_the_last_dot() {
+        let name = |text: &str| match py(text).template.unwrap().callable {
+            Callable::Name { module, qualname } => (module, qualname),
+            Callable::Pickled(_) => unreachable!(),
+        };
+        assert_eq!(name("operator:add"), ("operator".into(), "add".into()));
+        assert_eq!(name("a.b:C.d"), ("a.b".into(), "C.d".into()));
+        assert_eq!(name("a.b.c"), ("a.b".into(), "c".into()));
+        for bad in ["add", "", ":", "a:", ":b", "a..b:c", "a:b."] {
+            assert!(py(bad).template.is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_are_unique_and_named() {
+        let keys = KeyMaker::new();
+        let (a, b) = (keys.key("int.from_bytes"), keys.key("add"));
+        assert!(a.to_string().starts_with("from_bytes-0"));
+        assert_ne!(a.to_string().split_once('-').unwrap().1, b.to_string().split_once('-').unwrap().1);
+    }
+}

@@ -1,0 +1,383 @@
+//! The client: a cheap handle on one scheduler.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dask_wire::graph::Submission;
+use dask_wire::session::{KeyState, Session};
+use dask_wire::{Dialect, Key, Message, Peer, Release, Request, Value};
+use tokio::sync::OnceCell;
+
+use crate::call::{Call, KeyMaker};
+use crate::config::ClientBuilder;
+use crate::error::{Error, Result};
+use crate::future::Future;
+use crate::graph::{Graph, Outputs};
+use crate::net::address::Address;
+use crate::net::comm::Traffic;
+use crate::net::dial::ConnectPhases;
+use crate::net::pool::Pool;
+use crate::reply::Reply;
+use crate::session::{self, SessionCell};
+use crate::wait::CallFuture;
+
+/// A connection to a Dask cluster.
+///
+/// Cloning is cheap and every clone is the same client. All network work happens in tasks of the tokio runtime that the
+/// client was connected in. When the last clone and the last [`Future`] of it are dropped, the client says goodbye to
+/// the scheduler, which then forgets what it asked for.
+///
+/// # Behaviour
+/// * `connect` opens one connection and asks the scheduler's release. The client registers with the scheduler (and so
+///   becomes visible there) when it first submits something.
+/// * Requests go over connections of their own, so that a slow one holds nobody up. Each has a deadline
+///   ([`ClientBuilder::rpc_timeout`]).
+/// * Nothing is sent twice. When the connection breaks, everybody who waits gets the one cause.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) handle: Arc<Handle>,
+}
+
+/// Held by clients and futures; the last one out says goodbye.
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.begin_close();
+    }
+}
+
+/// What handles and background tasks share.
+pub(crate) struct Shared {
+    pub(crate) address: Address,
+    pub(crate) pool: Pool,
+    pub(crate) session: SessionCell,
+    pub(crate) settings: ClientBuilder,
+    pub(crate) keys: KeyMaker,
+    dialect: Dialect,
+    phases: ConnectPhases,
+    stream: OnceCell<()>,
+    closing: AtomicBool,
+    end: Mutex<Option<Error>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shared = &self.handle.shared;
+        f.debug_struct("Client")
+            .field("scheduler", &shared.address)
+            .field("release", &shared.dialect.release())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects with default settings.
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::connect`].
+    pub async fn connect(address: impl Into<String>) -> Result<Self> {
+        Self::builder().address(address).connect().await
+    }
+
+    /// Settings for a client.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    pub(crate) async fn start(settings: ClientBuilder) -> Result<Self> {
+        let address = settings.parsed_address()?;
+        let dialer = settings.dialer()?;
+        let pool = Pool::new(dialer, settings.connections);
+        let (mut comm, phases) = pool.dialer().open(&address).await?;
+        let release = ask_release(&mut comm, &address, settings.connect_timeout).await?;
+        pool.keep(&address, comm);
+        let dialect = Dialect::of(release);
+        if !dialect.is_known() {
+            tracing::warn!(
+                scheduler = %address, %release, known = %dask_wire::dialect::NEWEST_KNOWN,
+                "the scheduler's release is not among the known ones; speaking the nearest dialect",
+            );
+        }
+        let name = format!("{}-{}", settings.name, uuid::Uuid::new_v4());
+        let session = Session::new(name, dialect, settings.on_reconnect);
+        let shared = Shared {
+            session: SessionCell::new(session, settings.heartbeat),
+            address,
+            pool,
+            keys: KeyMaker::new(),
+            dialect,
+            phases,
+            stream: OnceCell::new(),
+            closing: AtomicBool::new(false),
+            end: Mutex::new(None),
+            settings,
+        };
+        Ok(Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) })
+    }
+
+    /// The scheduler's address.
+    pub fn address(&self) -> &Address {
+        &self.shared().address
+    }
+
+    /// The scheduler's release.
+    pub fn release(&self) -> Release {
+        self.shared().dialect.release()
+    }
+
+    /// How this client speaks to the scheduler's release.
+    pub fn dialect(&self) -> Dialect {
+        self.shared().dialect
+    }
+
+    /// The name of this client on the scheduler.
+    pub fn name(&self) -> Arc<str> {
+        self.shared().session.look(|session| Arc::clone(session.client()))
+    }
+
+    /// How long each step of the first connection took.
+    pub fn connect_phases(&self) -> ConnectPhases {
+        self.shared().phases
+    }
+
+    /// Counts of what went over this client's connections, and of its futures.
+    pub fn statistics(&self) -> Statistics {
+        let traffic: &Traffic = &self.shared().pool.dialer().traffic;
+        let (held, pending) = self.shared().session.look(|session| (session.held(), session.pending()));
+        Statistics {
+            bytes_in: traffic.bytes_in.load(Ordering::Relaxed),
+            bytes_out: traffic.bytes_out.load(Ordering::Relaxed),
+            messages_in: traffic.messages_in.load(Ordering::Relaxed),
+            messages_out: traffic.messages_out.load(Ordering::Relaxed),
+            futures: held,
+            pending,
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// Submits one call and gives a future of its result. Returns as soon as the message is queued.
+    ///
+    /// # Errors
+    /// The call cannot be sent, refers to a key that this client does not hold, or the client is closed.
+    pub async fn submit<R>(&self, call: Call) -> Result<Future<R>> {
+        let task = call.into_task(|name| self.shared().keys.key(name))?;
+        let key = task.key.clone();
+        self.shared().submit(Submission::new(vec![task], vec![key.clone()])).await?;
+        Ok(Future::new(key, Arc::clone(&self.handle)))
+    }
+
+    /// Submits one call and awaits its result: `let three: i64 = client.call(py("operator:add").args((1, 2))).await?`.
+    ///
+    /// Dropping the returned future before it is done releases the task: the scheduler forgets it unless others want
+    /// it. See [`CallFuture::deadline`].
+    pub fn call<R>(&self, call: Call) -> CallFuture<'_, R> {
+        CallFuture::new(self, call)
+    }
+
+    /// Submits a graph and awaits the results of some of its nodes.
+    ///
+    /// # Errors
+    /// The graph cannot run, a task fails, or a result is not of the type asked for.
+    pub async fn compute<O: Outputs<R>, R>(&self, graph: Graph, outputs: O) -> Result<R> {
+        let futures: Vec<Future<R>> = self.submit_graph(graph, outputs.keys()).await?;
+        let results = self.gather_decoded(&futures).await?;
+        O::collect(results)
+    }
+
+    /// Submits a graph and gives futures of the tasks with these keys, in their order.
+    ///
+    /// # Errors
+    /// The graph cannot run or cannot be sent; then nothing of it is.
+    pub async fn submit_graph<R>(
+        &self,
+        graph: Graph,
+        outputs: impl IntoIterator<Item = Key>,
+    ) -> Result<Vec<Future<R>>> {
+        let outputs: Vec<Key> = outputs.into_iter().collect();
+        let mut wanted: Vec<Key> = Vec::with_capacity(outputs.len());
+        let mut seen = std::collections::HashSet::new();
+        wanted.extend(outputs.iter().filter(|key| seen.insert((*key).clone())).cloned());
+        self.shared().submit(Submission::new(graph.into_tasks()?, wanted)).await?;
+        let mut first = std::collections::HashSet::new();
+        let futures = outputs.into_iter().map(|key| {
+            // The submission counts as one holder; an output named twice needs another.
+            if !first.insert(key.clone()) {
+                self.shared().session.change(|session| session.hold(&key));
+            }
+            Future::new(key, Arc::clone(&self.handle))
+        });
+        Ok(futures.collect())
+    }
+
+    /// Says goodbye to the scheduler and ends every future of this client, also those held by other clones.
+    pub async fn close(&self) {
+        let shared = self.shared();
+        shared.begin_close();
+        let said = async {
+            while shared.stream.initialized() && shared.end().is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        drop(tokio::time::timeout(Duration::from_secs(2), said).await);
+    }
+}
+
+/// Asks a fresh connection for the server's release.
+async fn ask_release(
+    comm: &mut crate::net::comm::Comm,
+    address: &Address,
+    deadline: Duration,
+) -> Result<Release> {
+    // The one op that is needed before the release is known; every release has it.
+    let request = Value::Map(vec![("op".into(), "versions".into()), ("reply".into(), true.into())]);
+    let reply = tokio::time::timeout(deadline, comm.call(&request)).await;
+    let reply = reply.map_err(|_| Error::timeout(format_args!("op \"versions\" at {address}"), deadline))??;
+    let value = reply.value().map_err(|error| Error::wire(address, error))?;
+    let packages = value.get("packages");
+    // A map, or (in the oldest releases) an array of pairs.
+    let version = packages.and_then(|packages| match packages {
+        Value::Array(pairs) => pairs.iter().find_map(|pair| match pair.as_array() {
+            Some([name, version]) if name.as_str() == Some("distributed") => Some(version),
+            _ => None,
+        }),
+        packages => packages.get("distributed"),
+    });
+    let text = version.and_then(Value::as_str).ok_or_else(|| {
+        Error::unexpected(address, "versions", "no version of distributed; is this a Dask scheduler?")
+    })?;
+    text.parse().map_err(|error| Error::unexpected(address, "versions", error))
+}
+
+impl Shared {
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin_close(&self) {
+        if !self.closing.swap(true, Ordering::AcqRel) {
+            self.session.change(Session::close);
+            self.pool.close();
+        }
+    }
+
+    /// The stream ended with this error.
+    pub(crate) fn ended(&self, error: Error) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn end(&self) -> Option<Error> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An error when nothing can be submitted any more.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closing() {
+            return Err(Error::closed());
+        }
+        self.end().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Registers with the scheduler, once.
+    pub(crate) async fn stream(self: &Arc<Self>) -> Result<()> {
+        self.check_open()?;
+        let registered = self.stream.get_or_try_init(|| async {
+            let register = async {
+                let mut comm = self.pool.take(&self.address).await?;
+                let name = self.session.look(|session| Arc::clone(session.client()));
+                let first = session::register(&mut comm, &name, Value::Map(Vec::new())).await?;
+                session::deliver(self, &first).map_err(|error| Error::wire(&self.address, error))?;
+                session::spawn(Arc::clone(self), comm);
+                Ok(())
+            };
+            let deadline = self.settings.rpc_timeout;
+            tokio::time::timeout(deadline, register)
+                .await
+                .map_err(|_| Error::timeout(format_args!("registering at {}", self.address), deadline))?
+        });
+        registered.await.copied()
+    }
+
+    /// Checks, encodes and queues a graph.
+    pub(crate) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<()> {
+        let held = |key: &str| self.session.look(|session| session.holds(key));
+        submission.check(held)?;
+        self.stream().await?;
+        let message = self.dialect.submit(&submission)?;
+        self.check_open()?;
+        let submission = Arc::new(submission);
+        self.session.change(|session| session.submit_encoded(message, submission));
+        Ok(())
+    }
+
+    /// One request to the scheduler and its reply, unless that is an exception.
+    pub(crate) async fn rpc(&self, request: Request) -> Result<Reply> {
+        self.rpc_within(request, self.settings.rpc_timeout).await
+    }
+
+    /// As [`Shared::rpc`] with another deadline.
+    pub(crate) async fn rpc_within(&self, request: Request, deadline: Duration) -> Result<Reply> {
+        self.rpc_at(&self.address, request, deadline).await
+    }
+
+    /// One request to any server of the cluster.
+    pub(crate) async fn rpc_at(&self, peer: &Address, request: Request, deadline: Duration) -> Result<Reply> {
+        if self.is_closing() {
+            return Err(Error::closed());
+        }
+        let op = request.op();
+        let request = request.into_rpc()?;
+        let message: Message = self.pool.call(peer, op, &request, deadline).await?;
+        Reply::new(peer, op, message)
+    }
+
+    pub(crate) fn request(&self, op: &str) -> Result<Request> {
+        Ok(self.dialect.request(Peer::Scheduler, op)?)
+    }
+
+    /// What the session knows of a key, as an error if it cannot have a result any more.
+    pub(crate) fn outcome(&self, key: &Key) -> Result<bool> {
+        self.session.look(|session| match session.state(key) {
+            Some(KeyState::Pending) => Ok(false),
+            Some(KeyState::Finished) => Ok(true),
+            Some(KeyState::Erred(failure)) => {
+                let python = dask_wire::exception::PythonError::from_payloads(
+                    failure.exception.as_ref(),
+                    failure.traceback.as_ref(),
+                );
+                Err(Error::task(key, python))
+            }
+            Some(KeyState::Cancelled { reason, message }) => Err(Error::cancelled(key, reason, message)),
+            Some(KeyState::Lost(reason)) => Err(Error::gone(key, reason)),
+            _ => Err(Error::closed()),
+        })
+    }
+}
+
+/// Counts since the client was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Bytes of messages received.
+    pub bytes_in: u64,
+    /// Bytes of messages sent.
+    pub bytes_out: u64,
+    /// Messages received.
+    pub messages_in: u64,
+    /// Messages sent.
+    pub messages_out: u64,
+    /// Keys that futures of this client hold.
+    pub futures: usize,
+    /// Those among them whose outcome is open.
+    pub pending: usize,
+}

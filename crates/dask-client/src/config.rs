@@ -1,0 +1,166 @@
+//! How a client connects and behaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dask_wire::session::OnReconnect;
+use dask_wire::{Compression, Limits};
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::net::address::Address;
+use crate::net::comm::Traffic;
+use crate::net::dial::Dialer;
+#[cfg(feature = "tls")]
+use crate::net::tls::TlsConfig;
+
+/// Settings of a [`Client`], each with a default. Made by [`Client::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until connect is called"]
+pub struct ClientBuilder {
+    pub(crate) address: Option<String>,
+    pub(crate) name: String,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) rpc_timeout: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) connections: usize,
+    pub(crate) limits: Limits,
+    pub(crate) pickle_limits: dask_pickle::Limits,
+    pub(crate) compression: Option<Compression>,
+    pub(crate) on_reconnect: OnReconnect,
+    pub(crate) connect_via: Option<(String, u16)>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<TlsConfig>,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            address: None,
+            name: "Client-rs".to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            rpc_timeout: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(5),
+            connections: 64,
+            limits: Limits::default(),
+            pickle_limits: dask_pickle::Limits::default(),
+            compression: None,
+            on_reconnect: OnReconnect::default(),
+            connect_via: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Default settings and no address.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The scheduler's address: `tcp://host:port`, `tls://…`, `ws://…`, `wss://…`; a bare `host:port` means tcp.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// How the client's name on the scheduler starts; a unique part is added. Default `Client-rs`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Time for opening one connection, handshakes included. Default 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Time for one request and its reply. Default 30 s. Waiting for a task is not a request; see
+    /// [`crate::Future::result`].
+    pub fn rpc_timeout(mut self, timeout: Duration) -> Self {
+        self.rpc_timeout = timeout;
+        self
+    }
+
+    /// Time between heartbeats on the scheduler's stream. Default 5 s; newer schedulers ask for longer ones.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = interval.max(Duration::from_millis(10));
+        self
+    }
+
+    /// How many requests may be under way at once, over as many connections. Default 64.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Bounds on incoming messages.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Bounds on incoming pickles.
+    pub fn pickle_limits(mut self, limits: dask_pickle::Limits) -> Self {
+        self.pickle_limits = limits;
+        self
+    }
+
+    /// Compresses what is sent, if the server uses the same way. Default none, as in Dask since 2023.5.0.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// What happens to unfinished futures when the scheduler is lost. Default [`OnReconnect::Fail`].
+    pub fn on_reconnect(mut self, policy: OnReconnect) -> Self {
+        self.on_reconnect = policy;
+        self
+    }
+
+    /// Opens connections to the scheduler at this host and port instead of those of its address, which then only name it
+    /// (for TLS). For port forwards and proxies.
+    pub fn connect_via(mut self, host: impl Into<String>, port: u16) -> Self {
+        self.connect_via = Some((host.into(), port));
+        self
+    }
+
+    /// Certificates for `tls://` and `wss://`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    pub(crate) fn parsed_address(&self) -> Result<Address> {
+        let text = self.address.as_deref().ok_or_else(|| {
+            Error::config("no scheduler address is given; pass one such as tcp://10.0.0.1:8786")
+        })?;
+        text.parse().map_err(|error: crate::net::address::BadAddress| Error::config(error.to_string()))
+    }
+
+    pub(crate) fn dialer(&self) -> Result<Dialer> {
+        Ok(Dialer {
+            timeout: self.connect_timeout,
+            limits: self.limits,
+            compression: self.compression,
+            #[cfg(feature = "tls")]
+            tls: match &self.tls {
+                Some(tls) => Some(tls.build().map_err(|error| Error::config(error.to_string()))?),
+                None => None,
+            },
+            via: self.connect_via.clone(),
+            traffic: Arc::new(Traffic::default()),
+        })
+    }
+
+    /// Connects: opens a connection, asks the scheduler's release, registers.
+    ///
+    /// # Errors
+    /// Within the connect timeout: the address is wrong, nothing answers, something else than Dask answers, TLS fails.
+    pub async fn connect(self) -> Result<Client> {
+        Client::start(self).await
+    }
+}

@@ -1,0 +1,270 @@
+//! What can go wrong, and what to do about it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dask_wire::exception::PythonError;
+use dask_wire::graph::GraphError;
+use dask_wire::session::LostReason;
+use dask_wire::{Key, NotAvailable, SubmitError, WireError};
+
+use crate::net::address::Address;
+
+/// Anything that this client reports as failed.
+///
+/// Cloning is cheap: when a connection breaks, everybody who waited on it gets the one cause.
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    key: Option<Key>,
+    python: Option<PythonError>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What sort of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Settings or arguments cannot be used; nothing was attempted.
+    Config,
+    /// The server cannot be reached: name, TCP, TLS or a timeout while connecting.
+    Connect,
+    /// Something answers that does not speak Dask's protocol.
+    NotDask,
+    /// A peer broke the protocol or a limit; the connection was given up.
+    Protocol,
+    /// The connection broke after it had been established.
+    ConnectionLost,
+    /// A deadline passed.
+    Timeout,
+    /// The server answered a request with an exception.
+    Rpc,
+    /// The server's release lacks what was asked for; nothing was sent.
+    NotAvailable,
+    /// The graph cannot run: a cycle, a missing reference, a key used twice; nothing was sent.
+    Graph,
+    /// An argument cannot be sent.
+    Encode,
+    /// A result is not of the type that was asked for.
+    Decode,
+    /// The task raised an exception; see [`Error::python`].
+    Task,
+    /// The task's workers kept dying; see [`Error::python`].
+    KilledWorker,
+    /// The task was cancelled.
+    Cancelled,
+    /// The result is gone: worker lost, cluster restarted or connection broken.
+    Lost,
+    /// The client was closed.
+    Closed,
+}
+
+/// Short for a result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// What sort of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// The key of the task it is about.
+    pub fn key(&self) -> Option<&Key> {
+        self.inner.key.as_ref()
+    }
+
+    /// The Python exception of a failed task or request.
+    pub fn python(&self) -> Option<&PythonError> {
+        self.inner.python.as_ref()
+    }
+
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { inner: Arc::new(Inner { kind, message: message.into(), key: None, python: None, source: None }) }
+    }
+
+    fn with_source(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        let source: Option<Box<dyn std::error::Error + Send + Sync>> = Some(Box::new(source));
+        Self { inner: Arc::new(Inner { kind, message: message.into(), key: None, python: None, source }) }
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    pub(crate) fn connect_timeout(peer: &Address, step: &str, after: Duration) -> Self {
+        Self::new(
+            ErrorKind::Connect,
+            format!("cannot connect to {peer}: {step} took longer than {after:?}; is the address right and reachable?"),
+        )
+    }
+
+    pub(crate) fn resolve(peer: &Address, error: &std::io::Error) -> Self {
+        Self::new(
+            ErrorKind::Connect,
+            format!("cannot connect to {peer}: the name {:?} does not resolve ({error})", peer.host()),
+        )
+    }
+
+    pub(crate) fn refused(peer: &Address, error: &std::io::Error) -> Self {
+        let why = match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => "nothing listens on that port; is the scheduler running?".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::new(ErrorKind::Connect, format!("cannot connect to {peer}: {why}"))
+    }
+
+    #[cfg_attr(not(feature = "tls"), expect(dead_code))]
+    pub(crate) fn tls(peer: &Address, why: &str) -> Self {
+        Self::new(ErrorKind::Connect, format!("cannot connect to {peer}: {why}"))
+    }
+
+    #[cfg_attr(not(feature = "ws"), expect(dead_code))]
+    pub(crate) fn websocket(peer: &Address, why: &str) -> Self {
+        Self::new(
+            ErrorKind::NotDask,
+            format!("{peer} does not open a WebSocket for Dask ({why}); is it a ws:// scheduler?"),
+        )
+    }
+
+    pub(crate) fn silent(peer: &Address, after: Duration) -> Self {
+        Self::new(
+            ErrorKind::NotDask,
+            format!(
+                "{peer} accepts connections but says nothing for {after:?}, where a Dask server speaks first; is it the \
+                 scheduler's port (not the dashboard's), does it want tls://, or does the scheduler hang?"
+            ),
+        )
+    }
+
+    pub(crate) fn wire(peer: &Address, error: WireError) -> Self {
+        let kind = match &error {
+            WireError::NotDask { .. } => ErrorKind::NotDask,
+            _ => ErrorKind::Protocol,
+        };
+        Self::with_source(kind, format!("{peer}: {error}"), error)
+    }
+
+    pub(crate) fn lost(peer: &Address, why: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::ConnectionLost, format!("{peer}: {why}"))
+    }
+
+    pub(crate) fn timeout(what: impl fmt::Display, after: Duration) -> Self {
+        Self::new(ErrorKind::Timeout, format!("{what} took longer than {after:?}"))
+    }
+
+    pub(crate) fn unexpected(peer: &Address, op: &str, what: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Protocol, format!("{peer} answered op {op:?} with {what}"))
+    }
+
+    pub(crate) fn rpc(peer: &Address, op: &str, error: PythonError) -> Self {
+        let message = format!("{peer} failed at op {op:?}: {}", error.summary());
+        Self {
+            inner: Arc::new(Inner { kind: ErrorKind::Rpc, message, key: None, python: Some(error), source: None }),
+        }
+    }
+
+    pub(crate) fn task(key: &Key, error: PythonError) -> Self {
+        let kind = match error.kind() {
+            dask_wire::exception::Kind::KilledWorker { .. } => ErrorKind::KilledWorker,
+            _ => ErrorKind::Task,
+        };
+        let message = format!("task {key} failed: {}", error.summary());
+        Self {
+            inner: Arc::new(Inner { kind, message, key: Some(key.clone()), python: Some(error), source: None }),
+        }
+    }
+
+    pub(crate) fn cancelled(key: &Key, reason: &str, message: &str) -> Self {
+        let detail = match (reason, message) {
+            ("", "") => String::new(),
+            (one, "") | ("", one) => format!(": {one}"),
+            (reason, message) => format!(": {reason}: {message}"),
+        };
+        Self::about(ErrorKind::Cancelled, key, format!("task {key} was cancelled{detail}"))
+    }
+
+    pub(crate) fn gone(key: &Key, reason: &LostReason) -> Self {
+        let kind = if *reason == LostReason::Closed { ErrorKind::Closed } else { ErrorKind::Lost };
+        Self::about(kind, key, format!("the result of {key} is lost: {reason}"))
+    }
+
+    pub(crate) fn about(kind: ErrorKind, key: &Key, message: impl Into<String>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                kind,
+                message: message.into(),
+                key: Some(key.clone()),
+                python: None,
+                source: None,
+            }),
+        }
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorKind::Closed, "the client is closed; connect a new one")
+    }
+
+    pub(crate) fn decode(what: impl fmt::Display, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let message = format!("{what}: {error}");
+        Self::with_source(ErrorKind::Decode, message, error)
+    }
+
+    pub(crate) fn encode(error: dask_pickle::Error) -> Self {
+        Self::with_source(ErrorKind::Encode, format!("an argument cannot be sent: {error}"), error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.inner.kind, self.inner.message)?;
+        match &self.inner.python {
+            Some(python) => write!(f, "\n{python}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<NotAvailable> for Error {
+    fn from(error: NotAvailable) -> Self {
+        Self::with_source(ErrorKind::NotAvailable, error.to_string(), error)
+    }
+}
+
+impl From<GraphError> for Error {
+    fn from(error: GraphError) -> Self {
+        Self::with_source(ErrorKind::Graph, error.to_string(), error)
+    }
+}
+
+impl From<SubmitError> for Error {
+    fn from(error: SubmitError) -> Self {
+        let kind = match &error {
+            SubmitError::NotAvailable(_) => ErrorKind::NotAvailable,
+            SubmitError::AmbiguousText { .. } => ErrorKind::Graph,
+            _ => ErrorKind::Encode,
+        };
+        Self::with_source(kind, error.to_string(), error)
+    }
+}

@@ -1,0 +1,312 @@
+//! Opening a comm: name, TCP, TLS, WebSocket, handshake, each step timed and each failure in plain words.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use dask_wire::frame::FrameReader;
+use dask_wire::handshake::{self, Handshake};
+use dask_wire::{Compression, Encoding, Limits, Message};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+
+use super::address::{Address, Scheme};
+use super::comm::{Agreed, Comm, CommReader, CommWriter, Sink, Source, Traffic};
+use crate::error::Error;
+
+/// Everything that opening a connection needs besides the address.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    pub(crate) timeout: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) compression: Option<Compression>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<super::tls::Tls>,
+    /// Connect here instead of to the scheduler address's own host and port.
+    pub(crate) via: Option<(String, u16)>,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+/// How long each step of opening a connection took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectPhases {
+    /// Name resolution.
+    pub resolve: Duration,
+    /// The TCP connection.
+    pub tcp: Duration,
+    /// The TLS handshake; `None` without TLS.
+    pub tls: Option<Duration>,
+    /// The WebSocket upgrade; `None` without WebSocket.
+    pub websocket: Option<Duration>,
+    /// Dask's own handshake.
+    pub handshake: Duration,
+}
+
+/// A peer that says nothing for this share of the time to connect is sent our handshake, to see how it reacts.
+const NUDGE_AFTER: Duration = Duration::from_millis(1500);
+
+impl Dialer {
+    /// Opens a comm within the connect timeout.
+    pub(crate) async fn open(&self, peer: &Address) -> Result<(Comm, ConnectPhases), Error> {
+        let start = Instant::now();
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let mut phases = ConnectPhases::default();
+        let late = |step: &'static str| Error::connect_timeout(peer, step, self.timeout);
+
+        let (host, port) = match &self.via {
+            Some((host, port)) => (host.as_str(), *port),
+            None => (peer.host(), peer.port()),
+        };
+        let found = timeout_at(deadline, tokio::net::lookup_host((host, port))).await;
+        let found = found.map_err(|_| late("resolving the name"))?;
+        let addresses: Vec<_> = found.map_err(|error| Error::resolve(peer, &error))?.collect();
+        phases.resolve = start.elapsed();
+
+        let mark = Instant::now();
+        let tcp = timeout_at(deadline, connect_any(&addresses)).await;
+        let tcp = tcp.map_err(|_| late("opening the TCP connection"))?;
+        let tcp = tcp.map_err(|error| Error::refused(peer, &error))?;
+        tune(&tcp);
+        phases.tcp = mark.elapsed();
+
+        let io = self.secure(tcp, peer, deadline, &mut phases).await?;
+        let (source, sink) = self.upgrade(io, peer, deadline, &mut phases).await?;
+        let mark = Instant::now();
+        let comm = timeout_at(deadline, self.shake_hands(source, sink, peer)).await;
+        let comm = comm.map_err(|_| Error::silent(peer, self.timeout))??;
+        phases.handshake = mark.elapsed();
+        tracing::debug!(%peer, elapsed = ?start.elapsed(), "connected");
+        Ok((comm, phases))
+    }
+
+    #[cfg(feature = "tls")]
+    async fn secure(
+        &self,
+        tcp: TcpStream,
+        peer: &Address,
+        deadline: tokio::time::Instant,
+        phases: &mut ConnectPhases,
+    ) -> Result<Io, Error> {
+        if !peer.scheme().is_encrypted() {
+            return Ok(Io::Tcp(tcp));
+        }
+        let mark = Instant::now();
+        let tls = self.tls.as_ref().ok_or_else(|| {
+            Error::config(format!(
+                "{peer} needs TLS settings: the cluster's CA file, a client certificate and its key"
+            ))
+        })?;
+        let name = tls.name_for(peer.host()).map_err(|error| Error::config(error.to_string()))?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
+        let stream = timeout_at(deadline, connector.connect(name, tcp)).await;
+        let stream = stream.map_err(|_| Error::connect_timeout(peer, "the TLS handshake", self.timeout))?;
+        let stream = stream.map_err(|error| Error::tls(peer, &super::tls::explain(&error)))?;
+        phases.tls = Some(mark.elapsed());
+        Ok(Io::Tls(Box::new(stream)))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn secure(
+        &self,
+        tcp: TcpStream,
+        peer: &Address,
+        _: tokio::time::Instant,
+        _: &mut ConnectPhases,
+    ) -> Result<Io, Error> {
+        if peer.scheme().is_encrypted() {
+            return Err(Error::config(format!("{peer} needs this crate's feature \"tls\"")));
+        }
+        Ok(Io::Tcp(tcp))
+    }
+
+    async fn upgrade(
+        &self,
+        io: Io,
+        peer: &Address,
+        deadline: tokio::time::Instant,
+        phases: &mut ConnectPhases,
+    ) -> Result<(Source, Sink), Error> {
+        if !matches!(peer.scheme(), Scheme::Ws | Scheme::Wss) {
+            let (read, write) = io.split();
+            return Ok((Source::Stream { io: read, frames: FrameReader::new(self.limits) }, Sink::Stream {
+                io: write,
+                framing: dask_wire::frame::Framing::Prefixed,
+            }));
+        }
+        self.upgrade_to_websocket(io, peer, deadline, phases).await
+    }
+
+    #[cfg(feature = "ws")]
+    async fn upgrade_to_websocket(
+        &self,
+        io: Io,
+        peer: &Address,
+        deadline: tokio::time::Instant,
+        phases: &mut ConnectPhases,
+    ) -> Result<(Source, Sink), Error> {
+        use futures::StreamExt;
+        use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+        let mark = Instant::now();
+        let size = usize::try_from(self.limits.message_bytes).unwrap_or(usize::MAX);
+        let config = WebSocketConfig::default().max_message_size(Some(size)).max_frame_size(Some(size));
+        let url = format!("{}://{}/", peer.scheme().name(), peer.authority());
+        let socket = tokio_tungstenite::client_async_with_config(url, io, Some(config));
+        let socket = timeout_at(deadline, socket).await;
+        let socket = socket.map_err(|_| Error::connect_timeout(peer, "the WebSocket upgrade", self.timeout))?;
+        let (socket, _) = socket.map_err(|error| Error::websocket(peer, &error.to_string()))?;
+        phases.websocket = Some(mark.elapsed());
+        let (sink, stream) = socket.split();
+        let frames = dask_wire::frame::WebSocketReader::new(self.limits);
+        Ok((Source::WebSocket { socket: stream, frames }, Sink::WebSocket { socket: sink }))
+    }
+
+    #[cfg(not(feature = "ws"))]
+    async fn upgrade_to_websocket(
+        &self,
+        _: Io,
+        peer: &Address,
+        _: tokio::time::Instant,
+        _: &mut ConnectPhases,
+    ) -> Result<(Source, Sink), Error> {
+        Err(Error::config(format!("{peer} needs this crate's feature \"ws\"")))
+    }
+
+    /// The server speaks first; its first bytes tell how to answer.
+    async fn shake_hands(&self, mut source: Source, mut sink: Sink, peer: &Address) -> Result<Comm, Error> {
+        let ours = handshake::ours(self.compression, 5);
+        let mut sent = false;
+        let first = match tokio::time::timeout(NUDGE_AFTER.min(self.timeout / 2), source.frames(peer)).await {
+            Ok(frames) => frames,
+            Err(_) => {
+                // A slow scheduler finds our handshake where it looks for it anyway; anything else gives itself away by
+                // its answer.
+                let frames = Encoding::Placeholders.encode(&ours, None);
+                sent = sink.send(frames).await.is_ok();
+                source.frames(peer).await
+            }
+        };
+        let frames = first?.ok_or_else(|| Error::lost(peer, "the server closed the connection without a word"))?;
+        let framing = source.framing();
+        let encoding = Encoding::detect(framing, frames.len()).map_err(|error| Error::wire(peer, error))?;
+        let message = Message::new(frames, encoding, self.limits).map_err(|error| Error::wire(peer, error))?;
+        let theirs = message.value().and_then(|value| Handshake::from_value(&value));
+        let theirs = theirs.map_err(|error| Error::wire(peer, error))?;
+        if let Sink::Stream { framing: ours, .. } = &mut sink {
+            *ours = framing;
+        }
+        if sent && encoding != Encoding::Placeholders {
+            return Err(Error::lost(peer, "the server answered too late for its release's way of connecting; try again"));
+        }
+        let agreed = Agreed {
+            peer: peer.clone(),
+            encoding,
+            compression: self.compression.filter(|ours| theirs.compression.as_deref() == Some(ours.name())),
+            limits: self.limits,
+            traffic: Arc::clone(&self.traffic),
+        };
+        let mut comm =
+            Comm { reader: CommReader { source, agreed: agreed.clone() }, writer: CommWriter { sink, agreed } };
+        if !sent {
+            comm.writer.send(&ours).await?;
+        }
+        Ok(comm)
+    }
+}
+
+async fn connect_any(addresses: &[std::net::SocketAddr]) -> io::Result<TcpStream> {
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+/// Latency before throughput, and a dead peer is noticed in half a minute, as between Dask's own servers.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = socket2::SockRef::from(stream);
+    let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
+}
+
+/// An I/O error for people.
+pub(crate) fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => "the connection was reset by the other side".to_owned(),
+        io::ErrorKind::BrokenPipe => "the other side has closed the connection".to_owned(),
+        io::ErrorKind::TimedOut => "the other side does not answer any more".to_owned(),
+        #[cfg(feature = "tls")]
+        _ if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => super::tls::explain(error),
+        _ => error.to_string(),
+    }
+}
+
+/// TCP, or TLS over it.
+#[derive(Debug)]
+pub(crate) enum Io {
+    Tcp(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl Io {
+    fn split(self) -> (super::comm::BoxRead, super::comm::BoxWrite) {
+        match self {
+            Io::Tcp(stream) => {
+                let (read, write) = stream.into_split();
+                (Box::new(read), Box::new(write))
+            }
+            #[cfg(feature = "tls")]
+            Io::Tls(stream) => {
+                let (read, write) = tokio::io::split(*stream);
+                (Box::new(read), Box::new(write))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Io::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(feature = "tls")]
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+

@@ -1,0 +1,8 @@
+//! Connections: addresses, TLS, and comms that carry whole messages.
+
+pub(crate) mod address;
+pub(crate) mod comm;
+pub(crate) mod dial;
+pub(crate) mod pool;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;

@@ -1,0 +1,182 @@
+//! The task that owns the stream to the scheduler.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use dask_wire::session::{Notice, Session};
+use dask_wire::{Message, Value};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::client::Shared;
+use crate::error::Error;
+use crate::net::comm::{Comm, CommReader, CommWriter};
+
+/// Releases wait this long for more of them: each message costs the scheduler more than its content.
+const GATHER_RELEASES: Duration = Duration::from_millis(10);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// The session's state, shared between handles and the task.
+pub(crate) struct SessionCell {
+    state: Mutex<Session<Waker>>,
+    /// Something is to be sent.
+    outgoing: Notify,
+    heartbeat: watch::Sender<Duration>,
+}
+
+impl SessionCell {
+    pub(crate) fn new(session: Session<Waker>, heartbeat: Duration) -> Self {
+        Self { state: Mutex::new(session), outgoing: Notify::new(), heartbeat: watch::Sender::new(heartbeat) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Session<Waker>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the session without changing it.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Session<Waker>) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// Changes the session, then wakes whom that concerns: waiters, and the task if there is something to send.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Session<Waker>) -> T) -> T {
+        let (value, wakes, send) = {
+            let mut session = self.lock();
+            let value = change(&mut session);
+            (value, session.take_wakes(), session.has_outgoing())
+        };
+        wakes.into_iter().for_each(Waker::wake);
+        if send {
+            self.outgoing.notify_one();
+        }
+        value
+    }
+}
+
+/// Registers a client on a fresh comm and returns what the scheduler says first.
+pub(crate) async fn register(
+    comm: &mut Comm,
+    client: &str,
+    versions: Value<'static>,
+) -> Result<Message, Error> {
+    // `reply: false` is part of the op: the stream starts instead of a reply.
+    let message = Value::Map(vec![
+        ("op".into(), "register-client".into()),
+        ("client".into(), client.to_owned().into()),
+        ("reply".into(), false.into()),
+        ("versions".into(), versions),
+    ]);
+    comm.writer.send(&message).await?;
+    comm.reader.expect().await
+}
+
+/// Runs until the stream ends; the error says why.
+pub(crate) async fn run(shared: &Shared, comm: Comm) -> Error {
+    let Comm { mut reader, mut writer } = comm;
+    let error = tokio::select! {
+        error = read(shared, &mut reader) => error,
+        error = write(shared, &mut writer) => error,
+    };
+    drop(timeout(GOODBYE, writer.shutdown()).await);
+    error
+}
+
+async fn read(shared: &Shared, reader: &mut CommReader) -> Error {
+    loop {
+        let message = match reader.expect().await {
+            Ok(message) => message,
+            Err(error) => return error,
+        };
+        if let Err(error) = deliver(shared, &message) {
+            return Error::wire(&reader.agreed.peer, error);
+        }
+    }
+}
+
+/// Applies one message of the stream.
+pub(crate) fn deliver(shared: &Shared, message: &Message) -> Result<(), dask_wire::WireError> {
+    let value = message.value()?;
+    let notices = shared.session.change(|session| {
+        session.receive(value);
+        session.take_notices()
+    });
+    for notice in notices {
+        match notice {
+            Notice::HeartbeatInterval(seconds) if seconds.is_finite() => {
+                let interval = Duration::from_secs_f64(seconds.clamp(0.1, 3600.0));
+                shared.session.heartbeat.send_if_modified(|current| std::mem::replace(current, interval) != interval);
+            }
+            Notice::Warning(text) => tracing::debug!(scheduler = %shared.address, "{text}"),
+            Notice::Restarted => tracing::info!(scheduler = %shared.address, "the cluster was restarted"),
+            notice => tracing::trace!(?notice, "notice"),
+        }
+    }
+    Ok(())
+}
+
+async fn write(shared: &Shared, writer: &mut CommWriter) -> Error {
+    let cell = &shared.session;
+    let mut heartbeat = cell.heartbeat.subscribe();
+    let mut next_beat = Instant::now() + *heartbeat.borrow_and_update();
+    loop {
+        let batch = tokio::select! {
+            batch = next_batch(cell) => batch,
+            () = sleep_until(next_beat) => {
+                next_beat = Instant::now() + *heartbeat.borrow();
+                Value::Array(vec![Value::Map(vec![("op".into(), "heartbeat-client".into())])])
+            }
+            Ok(()) = heartbeat.changed() => {
+                next_beat = Instant::now() + *heartbeat.borrow_and_update();
+                continue;
+            }
+        };
+        if let Err(error) = writer.send(&batch).await {
+            return error;
+        }
+        if shared.is_closing() && !cell.look(Session::has_outgoing) {
+            return Error::closed();
+        }
+    }
+}
+
+/// Waits for something to send. Dropping the future loses nothing.
+async fn next_batch(cell: &SessionCell) -> Value<'static> {
+    loop {
+        let notified = cell.outgoing.notified();
+        let (anything, patient) = cell.look(|session| (session.has_outgoing(), session.may_wait()));
+        if !anything {
+            notified.await;
+            continue;
+        }
+        if patient {
+            // Only releases: give others the chance to join, unless something urgent comes.
+            let until = Instant::now() + GATHER_RELEASES;
+            let urgent = async {
+                while cell.look(Session::may_wait) {
+                    cell.outgoing.notified().await;
+                }
+            };
+            tokio::select! { () = sleep_until(until) => (), () = urgent => () }
+        }
+        if let Some(batch) = cell.change(|session| session.take_outgoing()) {
+            return batch;
+        }
+    }
+}
+
+/// The life of the stream: run it, tell everybody when it ends.
+pub(crate) fn spawn(shared: Arc<Shared>, comm: Comm) {
+    tokio::spawn(async move {
+        let error = run(&shared, comm).await;
+        if shared.is_closing() {
+            tracing::debug!(scheduler = %shared.address, "closed");
+        } else {
+            tracing::warn!(scheduler = %shared.address, %error, "the stream to the scheduler ended");
+        }
+        let cause: Arc<str> = error.to_string().into();
+        shared.session.change(|session| session.disconnected(cause));
+        shared.ended(error);
+    });
+}

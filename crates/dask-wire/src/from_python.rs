@@ -1,0 +1,48 @@
+//! Rust values out of results.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::family::{DecodeError, Decoded};
+use crate::numpy::NdArray;
+
+/// A Rust type that a task's result can be turned into: everything that serde can deserialize, NumPy arrays as
+/// [`NdArray`], and the result as it came as [`Gathered`].
+pub trait FromPython: Sized {
+    /// Converts a result.
+    ///
+    /// # Errors
+    /// Says what the result is and what it was to become.
+    fn from_python(result: Arc<Decoded>) -> Result<Self, DecodeError>;
+}
+
+impl<T: DeserializeOwned> FromPython for T {
+    fn from_python(result: Arc<Decoded>) -> Result<Self, DecodeError> {
+        result.to()
+    }
+}
+
+/// A result as it came, for programs that look at what it is before they convert it.
+#[derive(Clone, Debug)]
+pub struct Gathered(Arc<Decoded>);
+
+impl Deref for Gathered {
+    type Target = Decoded;
+    fn deref(&self) -> &Decoded {
+        &self.0
+    }
+}
+
+impl FromPython for Gathered {
+    fn from_python(result: Arc<Decoded>) -> Result<Self, DecodeError> {
+        Ok(Self(result))
+    }
+}
+
+impl FromPython for NdArray {
+    fn from_python(result: Arc<Decoded>) -> Result<Self, DecodeError> {
+        result.to_array()
+    }
+}
