@@ -8,13 +8,18 @@
 //! * [`frame`]: a TCP stream cut into messages of frames, a WebSocket likewise.
 //! * [`Message`] and [`Value`]: a message's frames and what they say, with values that travel beside it as [`Payload`]s.
 //! * [`family`]: what a payload holds: pickles, bytes, NumPy arrays, Arrow tables, collections.
+//! * [`numpy`], [`exception`]: arrays and exceptions, read without Python.
 //! * [`graph`]: tasks, before they are written down for any release.
 //! * [`dialect`]: every difference between Dask releases, as data.
 //! * [`session`]: what a registered client has to remember, as a pure function from events to actions.
 
+#[cfg(feature = "arrow")]
+pub mod arrow;
 mod compress;
 pub mod dialect;
 mod error;
+pub mod exception;
+pub mod family;
 pub mod frame;
 pub mod graph;
 pub mod handshake;
@@ -22,6 +27,7 @@ mod key;
 mod limits;
 mod message;
 mod msgpack;
+pub mod numpy;
 mod payload;
 pub mod session;
 mod value;

@@ -1,0 +1,480 @@
+//! From what a payload holds to Rust values.
+
+use dask_pickle::{Kind, Value as Python, View};
+use serde::de::value::{BorrowedStrDeserializer, Error, SeqDeserializer};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
+
+use super::{CollectionKind, DecodeError, Decoded, PICKLE_KINDS};
+use crate::numpy::{ArrayDe, ArrayError, DType, NdArray};
+use crate::value::Value;
+
+/// Said where only one pickle of everything can be converted, by the crate for pickles.
+const AS_ONE_PICKLE: &str = "a Python kind that is found in pickles only";
+
+pub(super) fn to<T: DeserializeOwned>(decoded: &Decoded) -> Result<T, DecodeError> {
+    if let Decoded::Unserializable(text) = decoded {
+        return Err(DecodeError::Unserializable { text: text.clone() });
+    }
+    let mismatch = |reason: String| DecodeError::Mismatch {
+        found: decoded.describe(),
+        asked: std::any::type_name::<T>(),
+        reason,
+    };
+    match decoded {
+        Decoded::Pickle(tree) if !NdArray::is_pickled(tree.root()) => match dask_pickle::from_tree(tree) {
+            Ok(value) => return Ok(value),
+            // Arrays inside of other values convert once they are lists.
+            Err(dask_pickle::Error::Object { class, .. }) if class.starts_with("numpy.") => {}
+            Err(error) => return Err(mismatch(error.to_string())),
+        },
+        Decoded::Msgpack(value) => return value.to().map_err(|error| mismatch(error.to_string())),
+        Decoded::Pickle(_) | Decoded::ArrayArray { .. } | Decoded::Memoryview { .. } => {
+            if let Ok(array) = decoded.to_array() {
+                match T::deserialize(ArrayDe::new(&array)) {
+                    Ok(value) => return Ok(value),
+                    Err(error) if error.to_string().contains(AS_ONE_PICKLE) => {}
+                    Err(error) if matches!(decoded, Decoded::Pickle(_)) => {
+                        return Err(mismatch(error.to_string()));
+                    }
+                    // Bytes are also what it may be asked for.
+                    Err(_) => {}
+                }
+            }
+        }
+        _ => {}
+    }
+    if !matches!(decoded, Decoded::Pickle(_)) {
+        match T::deserialize(De(decoded)) {
+            Ok(value) => return Ok(value),
+            Err(error) if error.to_string().contains(AS_ONE_PICKLE) => {}
+            Err(error) => return Err(mismatch(error.to_string())),
+        }
+    }
+    let value = to_value(decoded).map_err(mismatch)?;
+    let pickle = dask_pickle::to_vec(&value).map_err(|error| mismatch(error.to_string()))?;
+    let tree = dask_pickle::read(pickle, Vec::new(), &dask_pickle::Limits::default())
+        .map_err(|error| mismatch(error.to_string()))?;
+    dask_pickle::from_tree(&tree).map_err(|error| mismatch(error.to_string()))
+}
+
+/// The error that leads to a conversion through one pickle.
+pub(crate) fn as_one_pickle<E: serde::de::Error>() -> E {
+    E::custom(AS_ONE_PICKLE)
+}
+
+pub(super) fn to_value(decoded: &Decoded) -> Result<Python, String> {
+    let bytes = |bytes: &bytes::Bytes| Ok(Python::Bytes(bytes.clone()));
+    match decoded {
+        Decoded::Pickle(tree) => {
+            let mut left = tree.limits().items;
+            of_view(tree.root(), tree.limits().depth, &mut left)
+        }
+        Decoded::Bytes(data) => bytes(data),
+        Decoded::ByteArray(data) => Ok(Python::ByteArray(data.clone())),
+        Decoded::Array(array) => Ok(array.to_value()),
+        Decoded::MaskedArray(array) => Ok(array.to_value()),
+        Decoded::Memoryview { data, .. } | Decoded::ArrayArray { data, .. } => match decoded.to_array() {
+            Ok(array) => Ok(array.to_value()),
+            Err(_) => bytes(data),
+        },
+        Decoded::Msgpack(value) => {
+            to_python(value, usize::MAX).ok_or_else(|| "a value serialized by itself inside it".to_owned())
+        }
+        Decoded::Collection { kind: CollectionKind::Dict, items } => {
+            let pair = |(key, value): &(Option<Value<'static>>, Decoded)| {
+                let key = to_python(key.as_ref().unwrap_or(&Value::Nil), usize::MAX)
+                    .ok_or_else(|| "a key of an unknown kind".to_owned())?;
+                // Arrays on the wire are lists, which are no keys.
+                Ok((hashable(key), to_value(value)?))
+            };
+            Ok(Python::Dict(items.iter().map(pair).collect::<Result<_, String>>()?))
+        }
+        Decoded::Collection { kind, items } => {
+            let items = items.iter().map(|(_, item)| to_value(item)).collect::<Result<_, _>>()?;
+            Ok(match kind {
+                CollectionKind::Tuple => Python::Tuple(items),
+                CollectionKind::Set => Python::Set(items),
+                CollectionKind::FrozenSet => Python::FrozenSet(items),
+                CollectionKind::List | CollectionKind::Dict => Python::List(items),
+            })
+        }
+        Decoded::Arrow { .. } | Decoded::Unserializable(_) | Decoded::Opaque { .. } => {
+            Err(format!("{} has no plain form", decoded.describe()))
+        }
+    }
+}
+
+fn hashable(key: Python) -> Python {
+    match key {
+        Python::List(items) => Python::Tuple(items.into_iter().map(hashable).collect()),
+        key => key,
+    }
+}
+
+/// Plain data of a message as Python reads it; `None` if it holds a value serialized by itself.
+pub(super) fn to_python(value: &Value<'_>, room: usize) -> Option<Python> {
+    let room = room.checked_sub(1)?;
+    let all =
+        |items: &[Value<'_>]| items.iter().map(|item| to_python(item, room)).collect::<Option<Vec<_>>>();
+    Some(match value {
+        Value::Nil => Python::None,
+        Value::Bool(value) => Python::Bool(*value),
+        Value::Int(value) => Python::Int(*value),
+        Value::UInt(value) => Python::BigInt((*value).into()),
+        Value::Float(value) => Python::Float(*value),
+        Value::Str(text) => Python::Str(text.to_string()),
+        Value::Bin(bytes) => Python::Bytes(bytes.to_vec().into()),
+        Value::Array(items) => Python::List(all(items)?),
+        Value::Set(items) => Python::Set(all(items)?.into_iter().map(hashable).collect()),
+        Value::Map(pairs) => Python::Dict(
+            pairs
+                .iter()
+                .map(|(key, value)| Some((hashable(to_python(key, room)?), to_python(value, room)?)))
+                .collect::<Option<_>>()?,
+        ),
+        Value::Payload(_) => return None,
+    })
+}
+
+/// A node as a value, with arrays as lists of lists.
+fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, String> {
+    let too_deep = || "nested too deep".to_owned();
+    let spend = |left: &mut usize, cost: usize| match left.checked_sub(cost) {
+        Some(rest) => {
+            *left = rest;
+            Ok(())
+        }
+        None => Err("too many items".to_owned()),
+    };
+    spend(left, 1)?;
+    let mut items = || {
+        let room = room.checked_sub(1).ok_or_else(too_deep)?;
+        view.items().map(|item| of_view(item, room, left)).collect::<Result<Vec<_>, String>>()
+    };
+    Ok(match view.kind() {
+        Kind::List => Python::List(items()?),
+        Kind::Tuple => Python::Tuple(items()?),
+        Kind::Set => Python::Set(items()?),
+        Kind::FrozenSet => Python::FrozenSet(items()?),
+        Kind::Dict => {
+            let room = room.checked_sub(1).ok_or_else(too_deep)?;
+            let mut pairs = Vec::new();
+            for (key, value) in view.pairs() {
+                pairs.push((of_view(key, room, left)?, of_view(value, room, left)?));
+            }
+            Python::Dict(pairs)
+        }
+        Kind::Object if NdArray::is_pickled(view) => {
+            if let Some((shape, objects)) = NdArray::objects(view) {
+                let room = room.checked_sub(shape.len().saturating_add(1)).ok_or_else(too_deep)?;
+                let objects = objects
+                    .into_iter()
+                    .map(|object| of_view(object, room, left))
+                    .collect::<Result<_, _>>()?;
+                return nest(&shape, objects).ok_or_else(|| "an array of another shape".to_owned());
+            }
+            let array = NdArray::from_view(view).map_err(|error| error.to_string())?;
+            spend(left, array.len())?;
+            array.to_value()
+        }
+        _ => {
+            let value = Python::from_view(view).map_err(|error| error.to_string())?;
+            spend(left, size(&value))?;
+            value
+        }
+    })
+}
+
+/// How many values there are in it.
+fn size(value: &Python) -> usize {
+    let pairs = |pairs: &[(Python, Python)]| pairs.iter().map(|(key, value)| size(key) + size(value)).sum();
+    let inner: usize = match value {
+        Python::List(items) | Python::Tuple(items) | Python::Set(items) | Python::FrozenSet(items) => {
+            items.iter().map(size).sum()
+        }
+        Python::Dict(of) => pairs(of),
+        Python::Object(object) => {
+            let options = [&object.kwargs, &object.state];
+            let options: usize = options.into_iter().flatten().map(size).sum();
+            let items: usize = object.items.iter().map(size).sum();
+            size(&object.callable) + size(&object.args) + options + items + pairs(&object.pairs)
+        }
+        _ => 0,
+    };
+    inner + 1
+}
+
+/// Lists of lists of the last axis.
+fn nest(shape: &[usize], mut items: Vec<Python>) -> Option<Python> {
+    let Some((_, inner)) = shape.split_first() else { return items.pop() };
+    for n in inner.iter().rev() {
+        if *n == 0 {
+            items = Vec::new();
+            continue;
+        }
+        let mut rows = Vec::with_capacity(items.len() / n);
+        let mut rest = items.into_iter().peekable();
+        while rest.peek().is_some() {
+            rows.push(Python::List(rest.by_ref().take(*n).collect()));
+        }
+        items = rows;
+    }
+    // Axes without elements leave no trace in the elements.
+    if shape.contains(&0) {
+        return Some(empty(shape));
+    }
+    Some(Python::List(items))
+}
+
+fn empty(shape: &[usize]) -> Python {
+    match shape.split_first() {
+        Some((0, _)) | None => Python::List(Vec::new()),
+        Some((n, inner)) => Python::List(vec![empty(inner); (*n).min(1 << 16)]),
+    }
+}
+
+pub(super) fn describe_view(view: View<'_>) -> String {
+    if NdArray::is_pickled(view) {
+        return match NdArray::from_view(view) {
+            Ok(array) => format!("a pickled NumPy array of {} {:?}", array.dtype(), array.shape()),
+            Err(_) => "a pickled NumPy array of objects".to_owned(),
+        };
+    }
+    match (view.kind(), view.class_name()) {
+        (Kind::Object, Some((module, name))) => format!("an object of {module}.{name}"),
+        (Kind::Global, Some((module, name))) => format!("{module}.{name}"),
+        (kind, _) => kind.name().to_owned(),
+    }
+}
+
+impl Decoded {
+    /// The value as a NumPy array: one sent as such or pickled, an `array.array`, or a `memoryview` of numbers.
+    ///
+    /// # Errors
+    /// If it is no array, or one of Python objects.
+    pub fn to_array(&self) -> Result<NdArray, ArrayError> {
+        let typed = |code: &str, shape: Vec<usize>, data: &bytes::Bytes| {
+            let dtype = match code.trim_start_matches(['@', '=', '<']) {
+                "b" => "i1",
+                "B" | "c" => "u1",
+                "?" => "?",
+                "h" => "i2",
+                "H" => "u2",
+                "i" => "i4",
+                "I" => "u4",
+                "l" | "q" | "n" => "i8",
+                "L" | "Q" | "N" => "u8",
+                "e" => "f2",
+                "f" => "f4",
+                "d" => "f8",
+                "w" => "U1",
+                _ => return Err(ArrayError::DType(format!("{code:?} is no format of numbers"))),
+            };
+            NdArray::from_bytes(DType::parse(dtype)?, shape, data.clone())
+        };
+        match self {
+            Decoded::Array(array) => Ok(array.clone()),
+            Decoded::Pickle(tree) => NdArray::from_view(tree.root()),
+            Decoded::Memoryview { data, format, shape } => typed(format, shape.clone(), data),
+            Decoded::ArrayArray { data, typecode } => {
+                let size = typed(typecode, vec![0], data)?.dtype().size().max(1);
+                typed(typecode, vec![data.len() / size], data)
+            }
+            other => Err(ArrayError::Layout(format!("{} is no array", other.describe()))),
+        }
+    }
+}
+
+/// Deserializes what can be read in place.
+#[derive(Clone, Copy)]
+struct De<'a>(&'a Decoded);
+
+impl<'de> De<'de> {
+    fn pickled(self) -> Option<View<'de>> {
+        match self.0 {
+            Decoded::Pickle(tree) => Some(tree.root()),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for De<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Decoded::Pickle(tree) => {
+                let view = tree.root();
+                if view.is_none() {
+                    visitor.visit_unit()
+                } else if let Some(value) = view.as_bool() {
+                    visitor.visit_bool(value)
+                } else if let Some(value) = view.as_i64() {
+                    visitor.visit_i64(value)
+                } else if let Some(value) = view.as_u64() {
+                    visitor.visit_u64(value)
+                } else if let Some(value) = view.as_f64() {
+                    visitor.visit_f64(value)
+                } else if let Some(text) = view.as_str() {
+                    visitor.visit_borrowed_str(text)
+                } else {
+                    Err(as_one_pickle())
+                }
+            }
+            Decoded::Bytes(data)
+            | Decoded::ByteArray(data)
+            | Decoded::Memoryview { data, .. }
+            | Decoded::ArrayArray { data, .. } => visitor.visit_borrowed_bytes(data),
+            Decoded::Array(array) => ArrayDe::new(array).deserialize_any(visitor),
+            Decoded::MaskedArray(array) => ArrayDe::masked(array).deserialize_any(visitor),
+            Decoded::Collection { kind: CollectionKind::Dict, items } => {
+                visitor.visit_map(Pairs { pairs: items.iter(), value: None })
+            }
+            Decoded::Collection { items, .. } => visitor.visit_seq(Items(items.iter())),
+            Decoded::Msgpack(_) => Err(as_one_pickle()),
+            Decoded::Arrow { .. } | Decoded::Unserializable(_) | Decoded::Opaque { .. } => {
+                Err(serde::de::Error::custom(format_args!("{} has no plain form", self.0.describe())))
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Decoded::Pickle(tree) if tree.root().is_none() => visitor.visit_none(),
+            Decoded::Msgpack(Value::Nil) => visitor.visit_none(),
+            Decoded::Array(array) => ArrayDe::new(array).deserialize_option(visitor),
+            Decoded::MaskedArray(array) => ArrayDe::masked(array).deserialize_option(visitor),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Decoded::Bytes(data) | Decoded::ByteArray(data) => {
+                visitor.visit_seq(SeqDeserializer::new(data.iter().copied()))
+            }
+            Decoded::Memoryview { .. } | Decoded::ArrayArray { .. } => Err(as_one_pickle()),
+            Decoded::Array(array) => ArrayDe::new(array).deserialize_seq(visitor),
+            Decoded::MaskedArray(array) => ArrayDe::masked(array).deserialize_seq(visitor),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Decoded::Array(array) => ArrayDe::new(array).deserialize_bytes(visitor),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Decoded::Array(array) => ArrayDe::new(array).deserialize_str(visitor),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        if name.starts_with(PICKLE_KINDS) {
+            return Err(as_one_pickle());
+        }
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.pickled().and_then(View::as_str) {
+            Some(text) => visitor.visit_enum(BorrowedStrDeserializer::new(text)),
+            None => Err(as_one_pickle()),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char unit unit_struct map struct identifier
+    }
+}
+
+type Item = (Option<Value<'static>>, Decoded);
+
+struct Items<'a>(std::slice::Iter<'a, Item>);
+
+impl<'de> SeqAccess<'de> for Items<'de> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        self.0.next().map(|(_, item)| seed.deserialize(De(item))).transpose()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
+}
+
+struct Pairs<'a> {
+    pairs: std::slice::Iter<'a, Item>,
+    value: Option<&'a Decoded>,
+}
+
+impl<'de> MapAccess<'de> for Pairs<'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        let Some((key, value)) = self.pairs.next() else { return Ok(None) };
+        self.value = Some(value);
+        let key = match key {
+            Some(Value::Str(text)) => seed.deserialize(BorrowedStrDeserializer::new(text)),
+            Some(Value::Int(value)) => seed.deserialize(value.into_deserializer()),
+            Some(Value::UInt(value)) => seed.deserialize(value.into_deserializer()),
+            Some(Value::Bool(value)) => seed.deserialize(value.into_deserializer()),
+            _ => Err(as_one_pickle()),
+        };
+        key.map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
+        match self.value.take() {
+            Some(value) => seed.deserialize(De(value)),
+            None => Err(serde::de::Error::custom("a value was asked for before its key")),
+        }
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.pairs.len())
+    }
+}
