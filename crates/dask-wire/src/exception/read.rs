@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dask_pickle::{Kind, Limits, NodeId, Value as Python, View};
 
 use super::{PythonError, TraceFrame, text};
-use crate::family::{Decoded, decode};
+use crate::family::{Decoded, count_values, decode};
 use crate::payload::Payload;
 
 /// Exceptions in a chain that are followed.
@@ -14,6 +14,12 @@ const MAX_CHAIN: usize = 50;
 
 /// Frames of a traceback that are read.
 const MAX_FRAMES: usize = 10_000;
+
+/// Attributes of an instance that are looked at.
+const MAX_ATTRIBUTES: usize = 1_000;
+
+/// Values inside of arguments that are copied.
+const MAX_VALUES: usize = 1_000_000;
 
 /// Pickles inside of pickles: from 2021.10.0 on there are two.
 const MAX_WRAPS: usize = 4;
@@ -83,7 +89,7 @@ fn of_unwrapped(unwrapped: Unwrapped) -> PythonError {
     if let Some(text) = root.as_str() {
         return PythonError::new("Exception", text);
     }
-    Reader { path: HashSet::new(), left: MAX_CHAIN }
+    Reader { path: HashSet::new(), left: MAX_CHAIN, values: MAX_VALUES }
         .exception(root)
         .unwrap_or_else(|| PythonError::unknown(format!("{root:?} where an exception belongs")))
 }
@@ -110,13 +116,16 @@ struct Reader {
     /// Exceptions that are being read: one of them inside of itself is a cycle.
     path: HashSet<NodeId>,
     left: usize,
+    /// Values inside of arguments that may still be copied.
+    values: usize,
 }
 
 /// What an exception consists of, whichever way it was pickled.
 struct Parts<'t> {
     class: View<'t>,
     args: Vec<View<'t>>,
-    attributes: Option<View<'t>>,
+    /// Dicts of what the instance has.
+    attributes: Vec<View<'t>>,
     cause: Option<View<'t>>,
     traceback: Option<View<'t>>,
     context: Option<View<'t>>,
@@ -124,7 +133,7 @@ struct Parts<'t> {
     notes: Option<View<'t>>,
 }
 
-fn parts(view: View<'_>) -> Option<Parts<'_>> {
+fn parts<'t>(view: View<'t>) -> Option<Parts<'t>> {
     let object = view.object()?;
     let item = |index: usize| object.args().item(index).filter(|item| !item.is_none());
     let maker = match object.callable().as_global() {
@@ -141,6 +150,9 @@ fn parts(view: View<'_>) -> Option<Parts<'_>> {
         suppress_context: item(5).and_then(View::as_bool).unwrap_or(false),
         notes: item(6),
     };
+    let state = |state: Option<View<'t>>| {
+        state.into_iter().filter(|state| state.kind() == Kind::Dict).collect::<Vec<_>>()
+    };
     match maker {
         // (class, args, cause, traceback, context, suppress_context, notes); the state is what the class adds.
         "unpickle_exception" => {
@@ -148,7 +160,7 @@ fn parts(view: View<'_>) -> Option<Parts<'_>> {
             Some(tail(
                 class,
                 item(1)?.items().collect(),
-                object.state().filter(|state| state.kind() == Kind::Dict),
+                state(object.state()),
             ))
         }
         // (class, attributes, cause, ..., notes, arguments of `__new__`)
@@ -158,11 +170,12 @@ fn parts(view: View<'_>) -> Option<Parts<'_>> {
                 Some(args) => args.items().collect(),
                 None => item(7).map(|args| args.items().collect()).unwrap_or_default(),
             };
-            Some(tail(item(0)?, args, attributes.get("__dict__")))
+            Some(tail(item(0)?, args, attributes.get("__dict__").into_iter().chain([attributes]).collect()))
         }
         "unpickle_traceback" => None,
         _ => {
-            let attributes = object.state().filter(|state| state.kind() == Kind::Dict);
+            let attributes = state(object.state());
+            let notes = attributes.first().and_then(|attributes| attributes.get("__notes__"));
             Some(Parts {
                 class: object.class(),
                 args: object.arguments().collect(),
@@ -171,7 +184,7 @@ fn parts(view: View<'_>) -> Option<Parts<'_>> {
                 traceback: None,
                 context: None,
                 suppress_context: false,
-                notes: attributes.and_then(|attributes| attributes.get("__notes__")),
+                notes,
             })
         }
     }
@@ -193,11 +206,7 @@ fn class_name(view: View<'_>) -> Option<(String, String)> {
     let maker = view.object()?;
     let (_, function) = maker.callable().as_global()?;
     if function != "_make_skeleton_class" {
-        // `_class_setstate(class, state)` fills a skeleton in another way.
-        return match function {
-            "_class_setstate" => class_name(maker.args().item(0).filter(|class| class.id() != view.id())?),
-            _ => None,
-        };
+        return None;
     }
     let name = maker.args().item(1)?.as_str()?;
     let attributes = [maker.args().item(3), maker.state().and_then(|state| state.item(0)), maker.state()];
@@ -211,11 +220,21 @@ fn class_name(view: View<'_>) -> Option<(String, String)> {
     };
     let module = attribute("__module__").unwrap_or("__main__");
     let name = attribute("__qualname__").unwrap_or(name);
-    // A class inside a function is printed with the function's name, too.
     Some((module.to_owned(), name.to_owned()))
 }
 
 impl Reader {
+    /// An argument as a value; one that is too large or refers to itself only as its kind.
+    fn argument(&mut self, view: View<'_>) -> Python {
+        let value = match self.values {
+            0 => None,
+            _ => Python::from_view(view).ok(),
+        };
+        let value = value.unwrap_or_else(|| Python::Str(format!("<{}>", view.kind().name())));
+        self.values = self.values.saturating_sub(count_values(&value));
+        value
+    }
+
     fn exception(&mut self, view: View<'_>) -> Option<PythonError> {
         self.left = self.left.checked_sub(1)?;
         if !self.path.insert(view.id()) {
@@ -228,15 +247,13 @@ impl Reader {
 
     fn of_parts(&mut self, parts: Parts<'_>) -> Option<PythonError> {
         let (module, class) = class_name(parts.class)?;
-        let args: Vec<_> = parts.args.iter().map(|arg| argument(*arg)).collect();
+        let args: Vec<_> = parts.args.iter().map(|arg| self.argument(*arg)).collect();
         let attributes: Vec<(String, Python)> = parts
             .attributes
-            .filter(|attributes| attributes.len() <= 1000)
-            .map(|attributes| {
-                let pairs = attributes.pairs();
-                pairs.filter_map(|(name, value)| Some((name.as_str()?.to_owned(), argument(value)))).collect()
-            })
-            .unwrap_or_default();
+            .iter()
+            .flat_map(|attributes| attributes.pairs().take(MAX_ATTRIBUTES))
+            .filter_map(|(name, value)| Some((name.as_str()?.to_owned(), self.argument(value))))
+            .collect();
         let notes = parts.notes.map(|notes| {
             notes
                 .items()
@@ -256,11 +273,6 @@ impl Reader {
             opaque: false,
         })
     }
-}
-
-/// An argument as a value; one that is too large or refers to itself only as its kind.
-fn argument(view: View<'_>) -> Python {
-    Python::from_view(view).unwrap_or_else(|_| Python::Str(format!("<{}>", view.kind().name())))
 }
 
 fn state_of(view: Option<View<'_>>) -> Option<View<'_>> {

@@ -9,7 +9,7 @@ use super::{PythonError, TraceFrame};
 pub(super) fn message(module: &str, class: &str, args: &[Python], attributes: &[(String, Python)]) -> String {
     let attribute = |name: &str| attributes.iter().find(|(of, _)| of == name).map(|(_, value)| value);
     let special = if module == "builtins" {
-        builtin(class, args)
+        builtin(class, args, &attribute)
     } else if module == "distributed" || module.starts_with("distributed.") {
         distributed(class, args, &attribute)
     } else if module == "subprocess" && class == "CalledProcessError" {
@@ -35,7 +35,11 @@ fn plain(args: &[Python]) -> String {
 }
 
 /// Classes of Python's own whose `str` is not that of `BaseException`.
-fn builtin(class: &str, args: &[Python]) -> Option<String> {
+fn builtin<'a>(
+    class: &str,
+    args: &'a [Python],
+    attribute: &dyn Fn(&str) -> Option<&'a Python>,
+) -> Option<String> {
     match class {
         "KeyError" => match args {
             [key] => Some(repr(key)),
@@ -58,7 +62,7 @@ fn builtin(class: &str, args: &[Python]) -> Option<String> {
         | "NotADirectoryError"
         | "PermissionError"
         | "ProcessLookupError"
-        | "TimeoutError" => os_error(args),
+        | "TimeoutError" => os_error(args, attribute),
         "UnicodeDecodeError" => {
             let [encoding, Python::Bytes(bytes), start, end, reason, ..] = args else { return None };
             let (start, end) = (start.as_i64()?, end.as_i64()?);
@@ -121,16 +125,16 @@ fn builtin(class: &str, args: &[Python]) -> Option<String> {
 }
 
 /// Errors of the system: `[Errno 2] No such file or directory: 'x'`.
-fn os_error(args: &[Python]) -> Option<String> {
+fn os_error<'a>(args: &'a [Python], attribute: &dyn Fn(&str) -> Option<&'a Python>) -> Option<String> {
     let (number, text, files) = match args {
         [number, text] => (number, text, &[][..]),
         [number, text, files @ ..] if files.len() <= 3 => (number, text, files),
         _ => return None,
     };
     let said = format!("[Errno {}] {}", str_of(number), str_of(text));
-    let file = files.first().filter(|file| **file != Python::None);
+    let file = files.first().or(attribute("filename")).filter(|file| **file != Python::None);
     // The second of them is an error number of Windows.
-    let second = files.get(2).filter(|file| **file != Python::None);
+    let second = files.get(2).or(attribute("filename2")).filter(|file| **file != Python::None);
     Some(match (file, second) {
         (Some(file), Some(second)) => format!("{said}: {} -> {}", repr(file), repr(second)),
         (Some(file), None) => format!("{said}: {}", repr(file)),

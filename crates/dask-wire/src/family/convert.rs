@@ -182,25 +182,25 @@ fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, Stri
         }
         _ => {
             let value = Python::from_view(view).map_err(|error| error.to_string())?;
-            spend(left, size(&value))?;
+            spend(left, count_values(&value))?;
             value
         }
     })
 }
 
 /// How many values there are in it.
-fn size(value: &Python) -> usize {
-    let pairs = |pairs: &[(Python, Python)]| pairs.iter().map(|(key, value)| size(key) + size(value)).sum();
+pub(crate) fn count_values(value: &Python) -> usize {
+    let pairs = |pairs: &[(Python, Python)]| pairs.iter().map(|(key, value)| count_values(key) + count_values(value)).sum();
     let inner: usize = match value {
         Python::List(items) | Python::Tuple(items) | Python::Set(items) | Python::FrozenSet(items) => {
-            items.iter().map(size).sum()
+            items.iter().map(count_values).sum()
         }
         Python::Dict(of) => pairs(of),
         Python::Object(object) => {
             let options = [&object.kwargs, &object.state];
-            let options: usize = options.into_iter().flatten().map(size).sum();
-            let items: usize = object.items.iter().map(size).sum();
-            size(&object.callable) + size(&object.args) + options + items + pairs(&object.pairs)
+            let options: usize = options.into_iter().flatten().map(count_values).sum();
+            let items: usize = object.items.iter().map(count_values).sum();
+            count_values(&object.callable) + count_values(&object.args) + options + items + pairs(&object.pairs)
         }
         _ => 0,
     };
@@ -283,7 +283,7 @@ impl Decoded {
                 let size = typed(typecode, vec![0], data)?.dtype().size().max(1);
                 typed(typecode, vec![data.len() / size], data)
             }
-            other => Err(ArrayError::Layout(format!("{} is no array", other.describe()))),
+            _ => Err(ArrayError::NoArray),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod convert;
 
-pub(crate) use convert::as_one_pickle;
+pub(crate) use convert::{as_one_pickle, count_values};
 
 use bytes::Bytes;
 use dask_pickle::Tree;
@@ -131,9 +131,9 @@ pub enum DecodeError {
     #[error("a pickled value cannot be read: {0}")]
     Pickle(#[source] dask_pickle::Error),
     /// A NumPy array cannot be read.
-    #[error("a {class} cannot be read: {source}")]
+    #[error("{class} cannot be read as an array: {source}")]
     Array {
-        /// The class it was announced as.
+        /// What there is, or the class it was announced as.
         class: String,
         /// Why.
         #[source]
@@ -330,7 +330,7 @@ impl Decoder<'_> {
         let class = header.class(self.limits);
         let fields = header.fields();
         let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let array = |source| DecodeError::Array { class: class.clone(), source };
+        let array = |source| DecodeError::Array { class: format!("a {class}"), source };
         Ok(match class.as_str() {
             "bytes" => Decoded::Bytes(join(frames)),
             "bytearray" => Decoded::ByteArray(join(frames)),
@@ -362,7 +362,7 @@ impl Decoder<'_> {
     }
 
     fn masked(&self, class: &str, fields: &Value<'_>, frames: &[Bytes]) -> Result<MaskedArray, DecodeError> {
-        let array = |source| DecodeError::Array { class: class.to_owned(), source };
+        let array = |source| DecodeError::Array { class: format!("a {class}"), source };
         let count =
             fields.get("nframes").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
         let Some((data, mask)) = count.and_then(|count| frames.split_at_checked(count)) else {

@@ -301,6 +301,9 @@ impl DType {
             return Err(bad(&format!("made by {module}.{name}, which is not known")));
         }
         let code = object.args().item(0).ok_or_else(|| bad("without a code"))?;
+        if code.kind() == dask_pickle::Kind::Dict {
+            return Ok((Self::from_dict(code, depth)?, Vec::new()));
+        }
         let code = match (code.as_str(), code.as_global()) {
             (Some(code), _) => code,
             // Classes of the program itself that NumPy treats as records.
@@ -308,9 +311,9 @@ impl DType {
             (None, None) => return Err(bad("without a code")),
         };
         let item = |index| object.state().and_then(|state: View<'_>| state.item(index));
-        let text = |view: View<'_>| match view.as_bytes() {
-            Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            None => view.as_str().unwrap_or_default().to_owned(),
+        let text = |view: View<'_>| match (view.as_str(), super::pickle::contents(view)) {
+            (None, Ok(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+            (text, _) => text.unwrap_or_default().to_owned(),
         };
         let mut dtype = Self::parse(code)?;
         if let Some(order) = item(1).map(text) {
@@ -360,6 +363,35 @@ impl DType {
             parts.push(Field { name: name.to_owned(), dtype: of, offset, shape });
         }
         Ok((Self::record(parts, size.unwrap_or(dtype.size))?, Vec::new()))
+    }
+
+    /// A dict of names, formats, offsets and size, as `numpy.dtype` takes it.
+    fn from_dict(view: View<'_>, depth: usize) -> Result<Self, ArrayError> {
+        let bad = || ArrayError::dtype("a dict that does not describe a record".to_owned());
+        let depth = depth.checked_sub(1).ok_or_else(bad)?;
+        let part = |name: &str| view.get(name).ok_or_else(bad);
+        let size = part("itemsize")?.as_u64().and_then(|size| usize::try_from(size).ok()).ok_or_else(bad)?;
+        let parts = part("names")?.items().zip(part("formats")?.items()).zip(part("offsets")?.items());
+        let mut fields = Vec::new();
+        for ((name, format), offset) in parts {
+            let (format, shape) = match (format.item(0), format.item(1)) {
+                (Some(format), Some(shape)) => (format, shape.items().collect()),
+                _ => (format, Vec::new()),
+            };
+            let shape: Option<Vec<usize>> =
+                shape.into_iter().map(|n: View<'_>| usize::try_from(n.as_u64()?).ok()).collect();
+            let dtype = match format.as_str() {
+                Some(code) => Self::parse(code)?,
+                None => Self::from_dict(format, depth)?,
+            };
+            fields.push(Field {
+                name: name.as_str().ok_or_else(bad)?.to_owned(),
+                dtype,
+                offset: offset.as_u64().and_then(|offset| usize::try_from(offset).ok()).ok_or_else(bad)?,
+                shape: shape.ok_or_else(bad)?,
+            });
+        }
+        Self::record(fields, size)
     }
 
     /// The entry of a header.

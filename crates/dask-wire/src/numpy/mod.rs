@@ -32,6 +32,9 @@ pub enum ArrayError {
     /// Its data type cannot be used.
     #[error("a NumPy data type that cannot be used: {0}")]
     DType(String),
+    /// It is something else.
+    #[error("it is none")]
+    NoArray,
     /// Shape, strides and data do not belong together.
     #[error("shape, strides and data of an array do not fit together: {0}")]
     Layout(String),

@@ -48,7 +48,7 @@ fn sizes(view: View<'_>) -> Result<Vec<usize>, ArrayError> {
         .ok_or_else(|| ArrayError::layout("a pickled shape that is none"))
 }
 
-fn contents(view: View<'_>) -> Result<Bytes, ArrayError> {
+pub(super) fn contents(view: View<'_>) -> Result<Bytes, ArrayError> {
     if let Some(bytes) = view.to_bytes() {
         return Ok(bytes);
     }
@@ -71,7 +71,7 @@ impl NdArray {
     /// If it is none, or one of Python objects.
     pub fn from_view(view: View<'_>) -> Result<Self, ArrayError> {
         let array = match recognise(view) {
-            None => return Err(ArrayError::layout("not a pickled array")),
+            None => return Err(ArrayError::NoArray),
             Some(Pickled::State { shape, dtype, fortran, data }) => {
                 let dtype = DType::from_view(dtype)?;
                 let shape = sizes(shape)?;
@@ -108,24 +108,13 @@ impl NdArray {
 
     /// Shape and objects (in C order) of a pickled array of Python objects.
     pub(crate) fn objects(view: View<'_>) -> Option<(Vec<usize>, Vec<View<'_>>)> {
-        let Some(Pickled::State { shape, fortran, data, .. }) = recognise(view) else { return None };
+        let Some(Pickled::State { shape, data, .. }) = recognise(view) else { return None };
         let shape = sizes(shape).ok()?;
         if data.kind() != Kind::List || product(&shape)? != data.len() {
             return None;
         }
-        let items: Vec<_> = data.items().collect();
-        if !fortran {
-            return Some((shape, items));
-        }
-        // The index of each element in the list, by an array of these indices in the same order.
-        let indices: Vec<u64> = (0u64..).take(items.len()).collect();
-        let data = Bytes::copy_from_slice(bytemuck::cast_slice(&indices));
-        let strides = f_strides(&shape, 8).ok()?;
-        let order = Self::new(<u64 as super::Scalar>::dtype(), shape.clone(), strides, 0, data).ok()?;
-        let order = order.to_vec::<u64>().ok()?;
-        let items =
-            order.iter().map(|at| items.get(usize::try_from(*at).ok()?).copied()).collect::<Option<_>>()?;
-        Some((shape, items))
+        // The list is in C order whatever the order of the array is.
+        Some((shape, data.items().collect()))
     }
 }
 
