@@ -51,10 +51,20 @@ pub(crate) struct Cluster {
     #[arg(long, value_name = "FILE", env = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE", hide_env_values = true)]
     pub(crate) tls_ca_file: Option<String>,
     /// This client's certificate.
-    #[arg(long, value_name = "FILE", env = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT",
+        hide_env_values = true
+    )]
     pub(crate) tls_cert: Option<String>,
     /// This client's private key.
-    #[arg(long, value_name = "FILE", env = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY",
+        hide_env_values = true
+    )]
     pub(crate) tls_key: Option<String>,
     /// How the server's certificate is judged.
     #[arg(long, value_enum, default_value_t = TlsVerify::Chain)]

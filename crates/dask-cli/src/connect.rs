@@ -20,7 +20,8 @@ impl Cluster {
 
     /// A client's settings by these options.
     pub(crate) fn builder(&self, timeout: Duration) -> Result<ClientBuilder, Failure> {
-        let mut builder = Client::builder().address(self.address()?).connect_timeout(timeout).rpc_timeout(timeout);
+        let mut builder =
+            Client::builder().address(self.address()?).connect_timeout(timeout).rpc_timeout(timeout);
         if self.tls_ca_file.is_some() || self.tls_cert.is_some() {
             let mut tls = TlsConfig::new().verify(match self.tls_verify {
                 TlsVerify::Name => Verify::Name,

@@ -83,8 +83,8 @@ pub(crate) fn bar(quiet: bool, total: u64, what: &'static str) -> ProgressBar {
 /// A table without lines, as column headers and rows.
 pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(header.to_vec());
-    rows.into_iter().for_each(|row| drop(table.add_row(row)));
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    table.add_rows(rows);
     let text = table.to_string();
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }

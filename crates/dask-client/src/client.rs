@@ -238,7 +238,8 @@ async fn ask_release(
     // The one op that is needed before the release is known; every release has it.
     let request = Value::Map(vec![("op".into(), "versions".into()), ("reply".into(), true.into())]);
     let reply = tokio::time::timeout(deadline, comm.call(&request)).await;
-    let reply = reply.map_err(|_| Error::timeout(format_args!("op \"versions\" at {address}"), deadline))??;
+    let reply =
+        reply.map_err(|_| Error::timeout(format_args!("op \"versions\" at {address}"), deadline))??;
     let value = reply.value().map_err(|error| Error::wire(address, error))?;
     let packages = value.get("packages");
     // A map, or (in the oldest releases) an array of pairs.

@@ -85,7 +85,9 @@ impl Error {
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { inner: Arc::new(Inner { kind, message: message.into(), key: None, python: None, source: None }) }
+        Self {
+            inner: Arc::new(Inner { kind, message: message.into(), key: None, python: None, source: None }),
+        }
     }
 
     fn with_source(
@@ -104,7 +106,9 @@ impl Error {
     pub(crate) fn connect_timeout(peer: &Address, step: &str, after: Duration) -> Self {
         Self::new(
             ErrorKind::Connect,
-            format!("cannot connect to {peer}: {step} took longer than {after:?}; is the address right and reachable?"),
+            format!(
+                "cannot connect to {peer}: {step} took longer than {after:?}; is the address right and reachable?"
+            ),
         )
     }
 
@@ -117,7 +121,9 @@ impl Error {
 
     pub(crate) fn refused(peer: &Address, error: &std::io::Error) -> Self {
         let why = match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => "nothing listens on that port; is the scheduler running?".to_owned(),
+            std::io::ErrorKind::ConnectionRefused => {
+                "nothing listens on that port; is the scheduler running?".to_owned()
+            }
             _ => error.to_string(),
         };
         Self::new(ErrorKind::Connect, format!("cannot connect to {peer}: {why}"))
@@ -167,9 +173,15 @@ impl Error {
     }
 
     pub(crate) fn rpc(peer: &Address, op: &str, error: PythonError) -> Self {
-        let message = format!("{peer} failed at op {op:?}: {}", error.summary());
+        let message = format!("{peer} failed at op {op:?}: {}", error.title());
         Self {
-            inner: Arc::new(Inner { kind: ErrorKind::Rpc, message, key: None, python: Some(error), source: None }),
+            inner: Arc::new(Inner {
+                kind: ErrorKind::Rpc,
+                message,
+                key: None,
+                python: Some(error),
+                source: None,
+            }),
         }
     }
 
@@ -178,9 +190,15 @@ impl Error {
             dask_wire::exception::Kind::KilledWorker { .. } => ErrorKind::KilledWorker,
             _ => ErrorKind::Task,
         };
-        let message = format!("task {key} failed: {}", error.summary());
+        let message = format!("task {key} failed: {}", error.title());
         Self {
-            inner: Arc::new(Inner { kind, message, key: Some(key.clone()), python: Some(error), source: None }),
+            inner: Arc::new(Inner {
+                kind,
+                message,
+                key: Some(key.clone()),
+                python: Some(error),
+                source: None,
+            }),
         }
     }
 
@@ -214,7 +232,10 @@ impl Error {
         Self::new(ErrorKind::Closed, "the client is closed; connect a new one")
     }
 
-    pub(crate) fn decode(what: impl fmt::Display, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn decode(
+        what: impl fmt::Display,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
         let message = format!("{what}: {error}");
         Self::with_source(ErrorKind::Decode, message, error)
     }

@@ -41,7 +41,10 @@ impl<R> Future<R> {
 
     /// Where the task stands, as far as the scheduler has told: `pending`, `finished`, `error`, `cancelled` or `lost`.
     pub fn status(&self) -> &'static str {
-        self.handle.shared.session.look(|session| session.state(&self.key).map_or("lost", |state| state.name()))
+        self.handle
+            .shared
+            .session
+            .look(|session| session.state(&self.key).map_or("lost", |state| state.name()))
     }
 
     /// Whether the outcome is there, good or bad.

@@ -66,7 +66,9 @@ impl Client {
         Err(Error::about(
             ErrorKind::Lost,
             &key,
-            format!("the result of {key} vanished {ATTEMPTS} times before it could be fetched; do workers keep dying?"),
+            format!(
+                "the result of {key} vanished {ATTEMPTS} times before it could be fetched; do workers keep dying?"
+            ),
         ))
     }
 }
@@ -89,7 +91,9 @@ impl Shared {
                 for (key, payload) in data {
                     match (Key::from_value(&key), payload) {
                         (Some(key), Value::Payload(payload)) => results.push((key, *payload)),
-                        (_, other) => return Err(reply.unexpected(format_args!("{} for a result", other.kind()))),
+                        (_, other) => {
+                            return Err(reply.unexpected(format_args!("{} for a result", other.kind())));
+                        }
                     }
                 }
                 Ok(results)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use dask_pickle::Ref;
 use dask_wire::family::Decoded;
-use dask_wire::{FromPython, Key};
 use dask_wire::graph::Task;
+use dask_wire::{FromPython, Key};
 use serde::{Serialize, Serializer};
 
 use crate::call::{Call, KeyMaker};

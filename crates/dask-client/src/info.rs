@@ -150,7 +150,8 @@ impl Client {
             .with("args", pickled(dask_pickle::to_vec(&(20, 22)))?)?
             .with("kwargs", pickled(dask_pickle::to_vec(&BTreeMap::<String, ()>::new()))?)?
             .with("wait", true)?;
-        let request = shared.request("proxy")?.with("worker", worker.to_owned())?.with("msg", run.into_rpc()?)?;
+        let request =
+            shared.request("proxy")?.with("worker", worker.to_owned())?.with("msg", run.into_rpc()?)?;
         let reply = shared.rpc_within(request, deadline).await?;
         let value = reply.value()?;
         if value.get("status").and_then(Value::as_str) != Some("OK") {
@@ -160,9 +161,11 @@ impl Client {
             });
         }
         let answer: i64 = match value.get("result") {
-            Some(Value::Payload(payload)) => dask_wire::family::decode(payload, &shared.settings.pickle_limits)
-                .and_then(|decoded| decoded.to())
-                .map_err(|error| Error::decode(format_args!("the answer of {worker}"), error))?,
+            Some(Value::Payload(payload)) => {
+                dask_wire::family::decode(payload, &shared.settings.pickle_limits)
+                    .and_then(|decoded| decoded.to())
+                    .map_err(|error| Error::decode(format_args!("the answer of {worker}"), error))?
+            }
             Some(value) => value.to().map_err(|error| reply.unexpected(error))?,
             None => return Err(reply.unexpected("no result")),
         };
@@ -184,7 +187,9 @@ impl Client {
         Ok(ClusterVersions {
             scheduler: server_versions(&scheduler.value()?),
             workers: workers
-                .filter_map(|(address, versions)| Some((address.as_str()?.to_owned(), server_versions(versions))))
+                .filter_map(|(address, versions)| {
+                    Some((address.as_str()?.to_owned(), server_versions(versions)))
+                })
                 .collect(),
         })
     }
@@ -227,7 +232,9 @@ fn server_versions(value: &Value<'_>) -> ServerVersions {
             Value::Array(parts) => {
                 let parts: Vec<String> = parts
                     .iter()
-                    .map(|part| part.as_str().map_or_else(|| part.as_i64().unwrap_or(0).to_string(), str::to_owned))
+                    .map(|part| {
+                        part.as_str().map_or_else(|| part.as_i64().unwrap_or(0).to_string(), str::to_owned)
+                    })
                     .collect();
                 Some(parts.join("."))
             }
@@ -248,7 +255,10 @@ fn server_versions(value: &Value<'_>) -> ServerVersions {
         }
     }
     ServerVersions {
-        host: pairs(value.get("host")).into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?))).collect(),
+        host: pairs(value.get("host"))
+            .into_iter()
+            .filter_map(|(name, v)| Some((name.to_owned(), v?)))
+            .collect(),
         packages: pairs(value.get("packages")).into_iter().map(|(name, v)| (name.to_owned(), v)).collect(),
     }
 }

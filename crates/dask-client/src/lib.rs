@@ -17,6 +17,7 @@
 //! ```
 
 mod call;
+mod cancel;
 mod client;
 mod config;
 mod error;
@@ -25,6 +26,7 @@ mod gather;
 mod graph;
 mod info;
 mod net;
+mod raw;
 mod reply;
 mod session;
 mod wait;
@@ -35,8 +37,11 @@ pub use config::ClientBuilder;
 pub use dask_pickle as pickle;
 pub use dask_wire::dialect::SubmissionForm;
 pub use dask_wire::exception::PythonError;
+pub use dask_wire::numpy::NdArray;
 pub use dask_wire::session::OnReconnect;
-pub use dask_wire::{Compression, Dialect, Feature, FromPython, Key, Limits, Release};
+pub use dask_wire::{
+    Compression, Dialect, Feature, FromPython, Gathered, Key, Limits, Release, Value as WireValue,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use future::Future;
 pub use graph::{Graph, Node, Outputs};

@@ -36,11 +36,6 @@ impl Reply {
         self.message.value().map_err(|error| Error::wire(&self.peer, error))
     }
 
-    /// The reply as a typed value.
-    pub(crate) fn to<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
-        self.value()?.to().map_err(|error| self.unexpected(error))
-    }
-
     pub(crate) fn unexpected(&self, what: impl std::fmt::Display) -> Error {
         Error::unexpected(&self.peer, self.op, what)
     }

@@ -106,7 +106,10 @@ pub(crate) fn deliver(shared: &Shared, message: &Message) -> Result<(), dask_wir
         match notice {
             Notice::HeartbeatInterval(seconds) if seconds.is_finite() => {
                 let interval = Duration::from_secs_f64(seconds.clamp(0.1, 3600.0));
-                shared.session.heartbeat.send_if_modified(|current| std::mem::replace(current, interval) != interval);
+                shared
+                    .session
+                    .heartbeat
+                    .send_if_modified(|current| std::mem::replace(current, interval) != interval);
             }
             Notice::Warning(text) => tracing::debug!(scheduler = %shared.address, "{text}"),
             Notice::Restarted => tracing::info!(scheduler = %shared.address, "the cluster was restarted"),

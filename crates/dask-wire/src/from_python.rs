@@ -43,6 +43,6 @@ impl FromPython for Gathered {
 
 impl FromPython for NdArray {
     fn from_python(result: Arc<Decoded>) -> Result<Self, DecodeError> {
-        result.to_array()
+        result.to_array().map_err(|source| DecodeError::Array { class: result.describe(), source })
     }
 }

@@ -1,11 +1,11 @@
 //! `dask-rs call`
 
-use dask_client::py;
+use dask_client::{Gathered, py};
 
 use super::Context;
 use crate::cli;
 use crate::failure::{Failure, TASK, code_of};
-use crate::json::{self, JsonArg};
+use crate::json::{self, Argument};
 use crate::output;
 
 pub(super) async fn run(context: Context, options: &cli::Call) -> Result<u8, Failure> {
@@ -13,21 +13,21 @@ pub(super) async fn run(context: Context, options: &cli::Call) -> Result<u8, Fai
     for arg in &options.args {
         // A text that is no JSON is the text itself.
         let value = serde_json::from_str(arg).unwrap_or_else(|_| serde_json::Value::from(arg.as_str()));
-        call = call.arg(JsonArg(&value));
+        call = call.arg(Argument::plain(&value));
     }
     if let Some(kwargs) = &options.kwargs {
         let kwargs: serde_json::Map<String, serde_json::Value> = serde_json::from_str(kwargs)
             .map_err(|error| Failure::config(format!("--kwargs is not a JSON object: {error}")))?;
-        call = call.kwargs(kwargs.iter().map(|(name, value)| (name.as_str(), JsonArg(value))));
+        call = call.kwargs(kwargs.iter().map(|(name, value)| (name.as_str(), Argument::plain(value))));
     }
     let client = options.cluster.connect().await?;
     let spinner = output::spinner(context.quiet);
     spinner.set_message(format!("{} on {}", options.callable, client.address()));
-    let outcome = client.call::<json::Result>(call).deadline(options.cluster.deadline()).await;
+    let outcome = client.call::<Gathered>(call).deadline(options.cluster.deadline()).await;
     spinner.finish_and_clear();
     let code = match outcome {
         Ok(result) => {
-            show(context, &result.to_json());
+            show(context, &json::of_result(&result));
             Ok(0)
         }
         Err(error) => task_failure(&error),
@@ -53,6 +53,6 @@ pub(super) fn task_failure(error: &dask_client::Error) -> Result<u8, Failure> {
     if let Some(key) = error.key() {
         anstream::eprintln!("\nthe task failed on the cluster; key {key}");
     }
-    output::line(&json::python_error(python));
+    output::line(&json::of_error(python));
     Ok(TASK)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 
-use dask_client::{Node, py};
+use dask_client::{Gathered, Node, py};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
@@ -11,13 +11,13 @@ use super::Context;
 use super::call::task_failure;
 use crate::cli;
 use crate::failure::Failure;
-use crate::json::{self, JsonArg, with_references};
+use crate::json::{self, Argument};
 use crate::output;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    tasks: indexmap_like::Tasks,
+    tasks: in_order::Tasks,
     outputs: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ struct Task {
 }
 
 /// The tasks in the order of the file, with doubles refused.
-mod indexmap_like {
+mod in_order {
     use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
     #[derive(Debug)]
@@ -72,8 +72,8 @@ pub(super) async fn run(context: Context, options: &cli::Graph) -> Result<u8, Fa
         std::fs::read_to_string(&options.file)
     };
     let text = text.map_err(|error| Failure::config(format!("cannot read {shown}: {error}")))?;
-    let file: File =
-        serde_json::from_str(&text).map_err(|error| Failure::config(format!("{shown} is not a graph: {error}")))?;
+    let file: File = serde_json::from_str(&text)
+        .map_err(|error| Failure::config(format!("{shown} is not a graph: {error}")))?;
 
     let mut graph = dask_client::Graph::new();
     // Keys on the cluster get a unique part, so that no text of an argument can be mistaken for one.
@@ -84,11 +84,11 @@ pub(super) async fn run(context: Context, options: &cli::Graph) -> Result<u8, Fa
         let mut call = py(&task.call).key(node.key().clone());
         for value in &task.args {
             check_references(value, &nodes, name)?;
-            call = call.arg(with_references(value, &nodes));
+            call = call.arg(Argument::with_nodes(value, &nodes));
         }
         for (keyword, value) in &task.kwargs {
             check_references(value, &nodes, name)?;
-            call = call.kwarg(keyword, with_references(value, &nodes));
+            call = call.kwarg(keyword, Argument::with_nodes(value, &nodes));
         }
         graph.add(call);
     }
@@ -104,7 +104,7 @@ pub(super) async fn run(context: Context, options: &cli::Graph) -> Result<u8, Fa
     let deadline = options.cluster.deadline();
     let computed = tokio::time::timeout(deadline, client.compute(graph, outputs)).await;
     spinner.finish_and_clear();
-    let computed: Result<Vec<json::Result>, _> = match computed {
+    let computed: Result<Vec<Gathered>, _> = match computed {
         Ok(computed) => computed,
         Err(_) => {
             return Err(Failure::new(
@@ -116,7 +116,7 @@ pub(super) async fn run(context: Context, options: &cli::Graph) -> Result<u8, Fa
     let code = match computed {
         Ok(results) => {
             let results: Map<String, Json> =
-                file.outputs.iter().cloned().zip(results.iter().map(json::Result::to_json)).collect();
+                file.outputs.iter().cloned().zip(results.iter().map(json::of_result)).collect();
             super::call::show(context, &Json::Object(results));
             Ok(0)
         }
@@ -135,7 +135,7 @@ fn node_of<'n>(nodes: &'n HashMap<&str, Node>, name: &str, place: &str) -> Resul
 fn check_references(value: &Json, nodes: &HashMap<&str, Node>, task: &str) -> Result<(), Failure> {
     match value {
         Json::Array(items) => items.iter().try_for_each(|item| check_references(item, nodes, task)),
-        Json::Object(map) => match JsonArg(value).reference() {
+        Json::Object(map) => match json::reference(value) {
             Some(name) => node_of(nodes, name, &format!("task {task:?}")).map(drop),
             None => map.values().try_for_each(|item| check_references(item, nodes, task)),
         },

@@ -16,7 +16,7 @@ pub(super) fn listener(context: Context, spinner: &ProgressBar) -> Arc<dyn Fn(&E
     let spinner = spinner.clone();
     Arc::new(move |event| {
         if spinner.is_hidden() {
-            if event.is_milestone() {
+            if !matches!(event, Event::Installing { .. }) {
                 output::say(context.quiet, &format!("  {event}"));
             }
         } else {

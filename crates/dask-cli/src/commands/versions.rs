@@ -16,7 +16,8 @@ pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failu
     let dialect = client.dialect();
     client.close().await;
     if context.json() {
-        let workers: BTreeMap<_, _> = versions.workers.iter().map(|(address, v)| (address, flat(v))).collect();
+        let workers: BTreeMap<_, _> =
+            versions.workers.iter().map(|(address, v)| (address, flat(v))).collect();
         output::line(&json!({
             "scheduler": flat(&versions.scheduler),
             "workers": workers,
@@ -41,10 +42,14 @@ pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failu
         .collect();
     let mut header = vec!["package"];
     header.extend(all.iter().map(|(name, _)| *name));
-    let names: std::collections::BTreeSet<&String> = all.iter().flat_map(|(_, v)| v.packages.keys()).collect();
+    let names: std::collections::BTreeSet<&String> =
+        all.iter().flat_map(|(_, v)| v.packages.keys()).collect();
     let rows = names.into_iter().map(|name| {
         let mut row = vec![name.clone()];
-        row.extend(all.iter().map(|(_, v)| v.packages.get(name).cloned().flatten().unwrap_or_else(|| "-".to_owned())));
+        row.extend(
+            all.iter()
+                .map(|(_, v)| v.packages.get(name).cloned().flatten().unwrap_or_else(|| "-".to_owned())),
+        );
         row
     });
     output::data(&output::table(&header, rows));

@@ -64,7 +64,11 @@ impl Address {
 
     /// `host:port`, with brackets around an IPv6 address.
     pub fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// Whether the host is this machine, going by its name alone.
@@ -105,7 +109,9 @@ impl FromStr for Address {
             Some(("tls", rest)) => (Scheme::Tls, rest),
             Some(("ws", rest)) => (Scheme::Ws, rest),
             Some(("wss", rest)) => (Scheme::Wss, rest),
-            Some(("http" | "https", _)) => return Err(refuse("that is the dashboard's protocol, not the scheduler's")),
+            Some(("http" | "https", _)) => {
+                return Err(refuse("that is the dashboard's protocol, not the scheduler's"));
+            }
             Some(_) => return Err(refuse("the protocols are tcp, tls, ws and wss")),
         };
         let rest = rest.trim_end_matches('/');
@@ -130,7 +136,9 @@ impl FromStr for Address {
             return Err(refuse("there is no host name in it"));
         }
         let port = match port {
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| refuse("the port is no port"))?,
+            Some(port) => {
+                port.parse().ok().filter(|port| *port != 0).ok_or_else(|| refuse("the port is no port"))?
+            }
             None => DEFAULT_PORT,
         };
         Ok(Self { scheme, host: host.to_owned(), port })

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, Bytes};
-use dask_wire::frame::{FrameReader, Framing, prelude};
 #[cfg(feature = "ws")]
 use dask_wire::frame::WebSocketReader;
+use dask_wire::frame::{FrameReader, Framing, prelude};
 use dask_wire::{Compression, Encoding, Limits, Message, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -58,9 +58,15 @@ pub(crate) struct CommReader {
 }
 
 pub(crate) enum Source {
-    Stream { io: BoxRead, frames: FrameReader },
+    Stream {
+        io: BoxRead,
+        frames: FrameReader,
+    },
     #[cfg(feature = "ws")]
-    WebSocket { socket: futures::stream::SplitStream<Socket>, frames: WebSocketReader },
+    WebSocket {
+        socket: futures::stream::SplitStream<Socket>,
+        frames: WebSocketReader,
+    },
 }
 
 impl Source {
@@ -75,7 +81,9 @@ impl Source {
                 }
                 match io.read_buf(&mut frames.space()).await {
                     Ok(0) if frames.is_between_messages() => return Ok(None),
-                    Ok(0) => return Err(Error::lost(peer, "the connection ended in the middle of a message")),
+                    Ok(0) => {
+                        return Err(Error::lost(peer, "the connection ended in the middle of a message"));
+                    }
                     Ok(_) => (),
                     // Dask's servers close TCP without TLS's goodbye.
                     Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -95,11 +103,15 @@ impl Source {
                 loop {
                     match socket.next().await {
                         Some(Ok(WsMessage::Binary(bytes))) => {
-                            if let Some(message) = frames.push(bytes).map_err(|error| Error::wire(peer, error))? {
+                            if let Some(message) =
+                                frames.push(bytes).map_err(|error| Error::wire(peer, error))?
+                            {
                                 return Ok(Some(message));
                             }
                         }
-                        Some(Ok(WsMessage::Close(_))) | None if frames.is_between_messages() => return Ok(None),
+                        Some(Ok(WsMessage::Close(_))) | None if frames.is_between_messages() => {
+                            return Ok(None);
+                        }
                         Some(Ok(WsMessage::Close(_))) | None => {
                             return Err(Error::lost(peer, "the connection ended in the middle of a message"));
                         }
@@ -151,9 +163,14 @@ pub(crate) struct CommWriter {
 }
 
 pub(crate) enum Sink {
-    Stream { io: BoxWrite, framing: Framing },
+    Stream {
+        io: BoxWrite,
+        framing: Framing,
+    },
     #[cfg(feature = "ws")]
-    WebSocket { socket: futures::stream::SplitSink<Socket, tokio_tungstenite::tungstenite::Message> },
+    WebSocket {
+        socket: futures::stream::SplitSink<Socket, tokio_tungstenite::tungstenite::Message>,
+    },
 }
 
 /// Messages up to this size are copied into one buffer; larger ones are written frame by frame.

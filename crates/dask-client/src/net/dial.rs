@@ -132,10 +132,10 @@ impl Dialer {
     ) -> Result<(Source, Sink), Error> {
         if !matches!(peer.scheme(), Scheme::Ws | Scheme::Wss) {
             let (read, write) = io.split();
-            return Ok((Source::Stream { io: read, frames: FrameReader::new(self.limits) }, Sink::Stream {
-                io: write,
-                framing: dask_wire::frame::Framing::Prefixed,
-            }));
+            return Ok((
+                Source::Stream { io: read, frames: FrameReader::new(self.limits) },
+                Sink::Stream { io: write, framing: dask_wire::frame::Framing::Prefixed },
+            ));
         }
         self.upgrade_to_websocket(io, peer, deadline, phases).await
     }
@@ -156,7 +156,8 @@ impl Dialer {
         let url = format!("{}://{}/", peer.scheme().name(), peer.authority());
         let socket = tokio_tungstenite::client_async_with_config(url, io, Some(config));
         let socket = timeout_at(deadline, socket).await;
-        let socket = socket.map_err(|_| Error::connect_timeout(peer, "the WebSocket upgrade", self.timeout))?;
+        let socket =
+            socket.map_err(|_| Error::connect_timeout(peer, "the WebSocket upgrade", self.timeout))?;
         let (socket, _) = socket.map_err(|error| Error::websocket(peer, &error.to_string()))?;
         phases.websocket = Some(mark.elapsed());
         let (sink, stream) = socket.split();
@@ -189,17 +190,22 @@ impl Dialer {
                 source.frames(peer).await
             }
         };
-        let frames = first?.ok_or_else(|| Error::lost(peer, "the server closed the connection without a word"))?;
+        let frames =
+            first?.ok_or_else(|| Error::lost(peer, "the server closed the connection without a word"))?;
         let framing = source.framing();
         let encoding = Encoding::detect(framing, frames.len()).map_err(|error| Error::wire(peer, error))?;
-        let message = Message::new(frames, encoding, self.limits).map_err(|error| Error::wire(peer, error))?;
+        let message =
+            Message::new(frames, encoding, self.limits).map_err(|error| Error::wire(peer, error))?;
         let theirs = message.value().and_then(|value| Handshake::from_value(&value));
         let theirs = theirs.map_err(|error| Error::wire(peer, error))?;
         if let Sink::Stream { framing: ours, .. } = &mut sink {
             *ours = framing;
         }
         if sent && encoding != Encoding::Placeholders {
-            return Err(Error::lost(peer, "the server answered too late for its release's way of connecting; try again"));
+            return Err(Error::lost(
+                peer,
+                "the server answered too late for its release's way of connecting; try again",
+            ));
         }
         let agreed = Agreed {
             peer: peer.clone(),
@@ -208,8 +214,10 @@ impl Dialer {
             limits: self.limits,
             traffic: Arc::clone(&self.traffic),
         };
-        let mut comm =
-            Comm { reader: CommReader { source, agreed: agreed.clone() }, writer: CommWriter { sink, agreed } };
+        let mut comm = Comm {
+            reader: CommReader { source, agreed: agreed.clone() },
+            writer: CommWriter { sink, agreed },
+        };
         if !sent {
             comm.writer.send(&ours).await?;
         }
@@ -232,7 +240,8 @@ async fn connect_any(addresses: &[std::net::SocketAddr]) -> io::Result<TcpStream
 fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let socket = socket2::SockRef::from(stream);
-    let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
@@ -309,4 +318,3 @@ impl AsyncWrite for Io {
         }
     }
 }
-

@@ -66,8 +66,9 @@ impl Pem {
     fn read(&self, what: &'static str) -> Result<Vec<u8>, TlsConfigError> {
         match self {
             Pem::Text(text) => Ok(text.clone().into_bytes()),
-            Pem::File(path) => std::fs::read(path)
-                .map_err(|error| TlsConfigError(format!("cannot read the {what} {}: {error}", path.display()))),
+            Pem::File(path) => std::fs::read(path).map_err(|error| {
+                TlsConfigError(format!("cannot read the {what} {}: {error}", path.display()))
+            }),
         }
     }
 }
@@ -139,11 +140,12 @@ impl TlsConfig {
                     Some(key) => key.read("client key")?,
                     None => pem,
                 };
-                let key = PrivateKeyDer::from_pem_slice(&key)
-                    .map_err(|error| TlsConfigError(format!("the client key holds no usable private key: {error}")))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| TlsConfigError(format!("client certificate and key do not go together: {error}")))?
+                let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| {
+                    TlsConfigError(format!("the client key holds no usable private key: {error}"))
+                })?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| {
+                    TlsConfigError(format!("client certificate and key do not go together: {error}"))
+                })?
             }
         };
         let server_name = match &self.server_name {
@@ -157,7 +159,7 @@ impl TlsConfig {
 /// TLS settings cannot be used. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("TLS settings: {0}")]
-pub struct TlsConfigError(pub(crate) String);
+pub(crate) struct TlsConfigError(pub(crate) String);
 
 /// Ready-made TLS settings.
 #[derive(Clone)]
@@ -179,7 +181,8 @@ impl Tls {
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, TlsConfigError> {
-    ServerName::try_from(host.to_owned()).map_err(|_| TlsConfigError(format!("{host:?} is no host name for TLS")))
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| TlsConfigError(format!("{host:?} is no host name for TLS")))
 }
 
 fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
@@ -208,9 +211,9 @@ impl Verifier {
     ) -> Result<Self, TlsConfigError> {
         let mut roots = RootCertStore::empty();
         for certificate in ca {
-            roots
-                .add(certificate.clone())
-                .map_err(|error| TlsConfigError(format!("the CA file holds an unusable certificate: {error}")))?;
+            roots.add(certificate.clone()).map_err(|error| {
+                TlsConfigError(format!("the CA file holds an unusable certificate: {error}"))
+            })?;
         }
         let by_name =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), Arc::clone(provider))

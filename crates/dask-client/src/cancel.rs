@@ -1,0 +1,62 @@
+//! Cancelling tasks.
+
+use dask_wire::Key;
+use dask_wire::session::CancelVia;
+
+use crate::client::{Client, Shared};
+use crate::error::Result;
+use crate::future::Future;
+use crate::reply::Reply;
+
+/// What releases that carry a reason (from 2025.3.0 on) are told.
+const REASON: &str = "client";
+const MESSAGE: &str = "cancelled by a Rust client";
+
+impl Client {
+    /// Cancels tasks: their futures end as cancelled at once, and tasks that only this client wants are forgotten by the
+    /// scheduler. What a worker is already running runs to its end, unseen. Stream op `cancel-keys`, before 2023.3.1 the
+    /// RPC `cancel`.
+    ///
+    /// # Errors
+    /// The client is closed, or (before 2023.3.1) the scheduler does not answer.
+    pub async fn cancel<'f, R: 'f>(&self, futures: impl IntoIterator<Item = &'f Future<R>>) -> Result<()> {
+        let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
+        self.shared().cancel(&keys, false).await
+    }
+
+    /// As [`Client::cancel`], even where other clients want the tasks.
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    pub async fn cancel_for_all<'f, R: 'f>(
+        &self,
+        futures: impl IntoIterator<Item = &'f Future<R>>,
+    ) -> Result<()> {
+        let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
+        self.shared().cancel(&keys, true).await
+    }
+}
+
+impl<R> Future<R> {
+    /// Cancels the task, as [`Client::cancel`] does.
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    pub async fn cancel(&self) -> Result<()> {
+        self.client().cancel([self]).await
+    }
+}
+
+impl Shared {
+    async fn cancel(&self, keys: &[Key], force: bool) -> Result<()> {
+        self.check_open()?;
+        match self.session.change(|session| session.cancel(keys, force, REASON, MESSAGE))? {
+            CancelVia::Rpc(request) => {
+                let deadline = self.settings.rpc_timeout;
+                let reply = self.pool.call(&self.address, "cancel", &request, deadline).await?;
+                Reply::new(&self.address, "cancel", reply).map(drop)
+            }
+            CancelVia::Stream => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+"""Importable on the workers alone."""
+
+import os
+
+
+def double(x):
+    return 2 * x
+
+
+class Account:
+    def __init__(self, balance=0):
+        self.balance = balance
+
+    def deposit(self, amount):
+        self.balance += amount
+        return self.balance
+
+
+class OutOfMoney(Exception):
+    pass
+
+
+def spend(balance, amount):
+    if amount > balance:
+        raise OutOfMoney("%d is more than %d" % (amount, balance))
+    return balance - amount
+
+
+def fail_until(path, times):
+    """Fails `times` times, counting in a file, then returns the count."""
+    with open(path, "a") as f:
+        f.write("x")
+    count = os.path.getsize(path)
+    if count <= times:
+        raise RuntimeError("attempt %d" % count)
+    return count
