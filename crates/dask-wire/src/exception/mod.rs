@@ -259,3 +259,6 @@ impl PythonError {
 }
 
 impl std::error::Error for PythonError {}
+
+#[cfg(test)]
+mod tests;

@@ -25,9 +25,7 @@ const MAX_VALUES: usize = 1_000_000;
 const MAX_WRAPS: usize = 4;
 
 fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.items = 2_000_000;
-    limits
+    Limits { items: 2_000_000, ..Limits::default() }
 }
 
 /// What is in a payload or pickle once all wrappings are off.
@@ -157,11 +155,7 @@ fn parts<'t>(view: View<'t>) -> Option<Parts<'t>> {
         // (class, args, cause, traceback, context, suppress_context, notes); the state is what the class adds.
         "unpickle_exception" => {
             let class = item(0)?;
-            Some(tail(
-                class,
-                item(1)?.items().collect(),
-                state(object.state()),
-            ))
+            Some(tail(class, item(1)?.items().collect(), state(object.state())))
         }
         // (class, attributes, cause, ..., notes, arguments of `__new__`)
         "unpickle_exception_with_attrs" => {

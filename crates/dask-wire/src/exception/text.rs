@@ -86,8 +86,8 @@ fn builtin<'a>(
             Some(match char {
                 Some(char) if end.checked_sub(1) == Some(start) => {
                     let char = match char {
-                        ..=0xff => format!("\\x{char:02x}"),
-                        ..=0xffff => format!("\\u{char:04x}"),
+                        0..=0xff => format!("\\x{char:02x}"),
+                        0x100..=0xffff => format!("\\u{char:04x}"),
                         _ => format!("\\U{char:08x}"),
                     };
                     format!(

@@ -8,7 +8,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::{CollectionKind, DecodeError, Decoded, PICKLE_KINDS};
-use crate::numpy::{ArrayDe, ArrayError, DType, NdArray};
+use crate::numpy::{ArrayDe, ArrayError, DType, NdArray, parts};
 use crate::value::Value;
 
 /// Said where only one pickle of everything can be converted, by the crate for pickles.
@@ -169,6 +169,7 @@ fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, Stri
         }
         Kind::Object if NdArray::is_pickled(view) => {
             if let Some((shape, objects)) = NdArray::objects(view) {
+                spend(left, parts(&shape))?;
                 let room = room.checked_sub(shape.len().saturating_add(1)).ok_or_else(too_deep)?;
                 let objects = objects
                     .into_iter()
@@ -177,7 +178,7 @@ fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, Stri
                 return nest(&shape, objects).ok_or_else(|| "an array of another shape".to_owned());
             }
             let array = NdArray::from_view(view).map_err(|error| error.to_string())?;
-            spend(left, array.len())?;
+            spend(left, array.parts())?;
             array.to_value()
         }
         _ => {
@@ -190,7 +191,9 @@ fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, Stri
 
 /// How many values there are in it.
 pub(crate) fn count_values(value: &Python) -> usize {
-    let pairs = |pairs: &[(Python, Python)]| pairs.iter().map(|(key, value)| count_values(key) + count_values(value)).sum();
+    let pairs = |pairs: &[(Python, Python)]| {
+        pairs.iter().map(|(key, value)| count_values(key) + count_values(value)).sum()
+    };
     let inner: usize = match value {
         Python::List(items) | Python::Tuple(items) | Python::Set(items) | Python::FrozenSet(items) => {
             items.iter().map(count_values).sum()
@@ -200,7 +203,11 @@ pub(crate) fn count_values(value: &Python) -> usize {
             let options = [&object.kwargs, &object.state];
             let options: usize = options.into_iter().flatten().map(count_values).sum();
             let items: usize = object.items.iter().map(count_values).sum();
-            count_values(&object.callable) + count_values(&object.args) + options + items + pairs(&object.pairs)
+            count_values(&object.callable)
+                + count_values(&object.args)
+                + options
+                + items
+                + pairs(&object.pairs)
         }
         _ => 0,
     };
@@ -232,7 +239,7 @@ fn nest(shape: &[usize], mut items: Vec<Python>) -> Option<Python> {
 fn empty(shape: &[usize]) -> Python {
     match shape.split_first() {
         Some((0, _)) | None => Python::List(Vec::new()),
-        Some((n, inner)) => Python::List(vec![empty(inner); (*n).min(1 << 16)]),
+        Some((n, inner)) => Python::List(vec![empty(inner); *n]),
     }
 }
 
@@ -273,7 +280,8 @@ impl Decoded {
                 "w" => "U1",
                 _ => return Err(ArrayError::DType(format!("{code:?} is no format of numbers"))),
             };
-            NdArray::from_bytes(DType::parse(dtype)?, shape, data.clone())
+            NdArray::from_bytes(DType::parse(dtype)?, shape, data.clone())?
+                .within(dask_pickle::Limits::default().items)
         };
         match self {
             Decoded::Array(array) => Ok(array.clone()),

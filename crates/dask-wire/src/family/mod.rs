@@ -153,6 +153,12 @@ pub enum DecodeError {
         /// The limit.
         limit: usize,
     },
+    /// Very many elements that take hardly any room.
+    #[error("a value of more than {limit} elements")]
+    Items {
+        /// The limit.
+        limit: usize,
+    },
     /// The value is of another shape than the type that was asked for.
     #[error("{found} cannot be read as {asked}: {reason}")]
     Mismatch {
@@ -233,7 +239,7 @@ impl<'a> Header<'a> {
 
 struct Decoder<'a> {
     limits: &'a dask_pickle::Limits,
-    /// Elements of collections that may still be read.
+    /// Elements that may still be read.
     items: usize,
 }
 
@@ -249,6 +255,13 @@ fn join(frames: &[Bytes]) -> Bytes {
 }
 
 impl Decoder<'_> {
+    /// Counts what takes no room in the payload: elements of collections, and those of arrays that are repeated.
+    fn spend(&mut self, items: usize) -> Result<(), DecodeError> {
+        let limit = self.limits.items;
+        self.items = self.items.checked_sub(items).ok_or(DecodeError::Items { limit })?;
+        Ok(())
+    }
+
     fn decode(&mut self, header: Header<'_>, frames: &[Bytes], room: usize) -> Result<Decoded, DecodeError> {
         if header.get("is-collection").and_then(Value::as_bool) == Some(true) {
             let room = room.checked_sub(1).ok_or(DecodeError::Depth { limit: self.limits.depth })?;
@@ -293,10 +306,7 @@ impl Decoder<'_> {
         if headers.len() != lengths.len() {
             return Err(malformed(&class, "not one frame count for each element"));
         }
-        self.items = self
-            .items
-            .checked_sub(headers.len())
-            .ok_or(DecodeError::Pickle(dask_pickle::Error::Items { limit: self.limits.items }))?;
+        self.spend(headers.len())?;
         let mut rest = frames;
         let mut items = Vec::with_capacity(headers.len());
         for (header, count) in headers.iter().zip(lengths) {
@@ -326,7 +336,7 @@ impl Decoder<'_> {
         Ok(Decoded::Collection { kind, items })
     }
 
-    fn class(&self, header: Header<'_>, frames: &[Bytes]) -> Result<Decoded, DecodeError> {
+    fn class(&mut self, header: Header<'_>, frames: &[Bytes]) -> Result<Decoded, DecodeError> {
         let class = header.class(self.limits);
         let fields = header.fields();
         let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -355,13 +365,20 @@ impl Decoder<'_> {
             // Classes that derive from NumPy's array come in the same form.
             _ if fields.get("pickle").and_then(Value::as_bool) == Some(true) => pickle(frames, self.limits)?,
             _ if fields.get("dtype").is_some() && fields.get("strides").is_some() => {
-                Decoded::Array(NdArray::from_header(&fields, frames, self.limits).map_err(array)?)
+                let array = NdArray::from_header(&fields, frames, self.limits).map_err(array)?;
+                self.spend(array.extra())?;
+                Decoded::Array(array)
             }
             _ => opaque(class, header, frames),
         })
     }
 
-    fn masked(&self, class: &str, fields: &Value<'_>, frames: &[Bytes]) -> Result<MaskedArray, DecodeError> {
+    fn masked(
+        &mut self,
+        class: &str,
+        fields: &Value<'_>,
+        frames: &[Bytes],
+    ) -> Result<MaskedArray, DecodeError> {
         let array = |source| DecodeError::Array { class: format!("a {class}"), source };
         let count =
             fields.get("nframes").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
@@ -370,6 +387,7 @@ impl Decoder<'_> {
         };
         let header = fields.get("data-header").unwrap_or(&Value::Nil);
         let data = NdArray::from_header(header, data, self.limits).map_err(array)?;
+        self.spend(data.extra())?;
         let mask = match fields.get("mask-header") {
             Some(header) => Some(NdArray::from_header(header, mask, self.limits).map_err(array)?),
             None => None,
@@ -441,3 +459,6 @@ impl Decoded {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

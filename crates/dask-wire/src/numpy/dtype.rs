@@ -145,7 +145,9 @@ impl DType {
             let end = count
                 .and_then(|count| count.checked_mul(field.dtype.size))
                 .and_then(|len| len.checked_add(field.offset));
-            if end.is_none_or(|end| end > size) {
+            // A shape without elements may still mean very many lists.
+            let most = field.shape.len().saturating_mul(size).saturating_add(1);
+            if end.is_none_or(|end| end > size) || super::parts(&field.shape) > most {
                 return Err(ArrayError::dtype(format!("field {:?} lies outside of its record", field.name)));
             }
         }
@@ -172,7 +174,8 @@ impl DType {
         let rest = rest.get(1..).unwrap_or_default();
         let split = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let (digits, unit) = rest.split_at(split);
-        let number: Option<usize> = if digits.is_empty() { None } else { digits.parse().ok() };
+        let number: Option<usize> =
+            if digits.is_empty() { None } else { Some(digits.parse().map_err(|_| bad())?) };
         if !matches!(code, 'M' | 'm') && !unit.is_empty() {
             return Err(bad());
         }

@@ -47,9 +47,9 @@ pub enum ArrayError {
         asked: &'static str,
     },
     /// A small buffer that stands for very many elements.
-    #[error("an array of {elements} elements is over the limit of {limit}")]
+    #[error("an array of {elements} rows and elements beyond its data is over the limit of {limit}")]
     TooLarge {
-        /// Its elements.
+        /// Its rows and elements beyond those that its data has.
         elements: usize,
         /// The limit.
         limit: usize,
@@ -81,6 +81,16 @@ fn product(shape: &[usize]) -> Option<usize> {
         return Some(0);
     }
     shape.iter().try_fold(1usize, |all, n| all.checked_mul(*n))
+}
+
+/// Lists and elements of an array of this shape as lists of lists. An array without elements may have very many.
+pub(crate) fn parts(shape: &[usize]) -> usize {
+    let (mut rows, mut all) = (1usize, 1usize);
+    for n in shape {
+        rows = rows.saturating_mul(*n);
+        all = all.saturating_add(rows);
+    }
+    all
 }
 
 fn signed(n: usize) -> Result<isize, ArrayError> {
@@ -175,11 +185,22 @@ impl NdArray {
 
     /// Refuses an array whose strides make a small buffer stand for more elements than the limit.
     pub(crate) fn within(self, limit: usize) -> Result<Self, ArrayError> {
-        let elements = self.len();
-        if elements > limit.max(self.data.len()) {
+        let elements = self.extra();
+        if elements > limit {
             return Err(ArrayError::TooLarge { elements, limit });
         }
         Ok(self)
+    }
+
+    /// Lists and elements in it.
+    pub(crate) fn parts(&self) -> usize {
+        parts(&self.shape)
+    }
+
+    /// Lists and elements that no byte of the data stands for.
+    pub(crate) fn extra(&self) -> usize {
+        let axes = self.shape.len();
+        self.parts().saturating_sub(axes.saturating_mul(self.data.len()).saturating_add(axes + 1))
     }
 
     /// The type of its elements.
@@ -453,3 +474,6 @@ pub struct MaskedArray {
     /// What stands for masked elements when the array is filled.
     pub fill: Option<dask_pickle::Value>,
 }
+
+#[cfg(test)]
+mod tests;
