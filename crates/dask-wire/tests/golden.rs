@@ -1,5 +1,7 @@
 //! Values, arrays and exceptions as real releases of distributed serialize them (made by `data/make.py`).
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "fixtures are what they are")]
+
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -11,6 +13,7 @@ use dask_wire::numpy::Element;
 #[cfg(feature = "ndarray")]
 use dask_wire::numpy::NdArray;
 use dask_wire::{Payload, Value};
+use proptest::prelude::*;
 use serde_json::Value as Json;
 
 const NEW: &str = include_str!("data/new.json");
@@ -432,4 +435,52 @@ fn an_unreadable_exception_says_so() {
     let text = dask_pickle::to_vec("just text").unwrap();
     let error = PythonError::from_payloads(Some(&Payload::bytes(text)), None);
     assert_eq!(error.title(), "Exception: just text");
+}
+
+/// All payloads of a release.
+fn payloads() -> Vec<Payload> {
+    let mut all = Vec::new();
+    for release in &releases() {
+        all.extend(release["values"].as_object().unwrap().values().map(payload));
+        for error in release["errors"].as_object().unwrap().values() {
+            all.extend(["exception", "traceback"].map(|name| payload(&error[name])));
+        }
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn damaged_values_never_panic(
+        which in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        thread_local! {
+            static ALL: Vec<Payload> = payloads();
+        }
+        let payload = ALL.with(|all| all[which.index(all.len())].clone());
+        let mut frames: Vec<Vec<u8>> = payload.frames().iter().map(|frame| frame.to_vec()).collect();
+        for frame in &mut frames {
+            let len = frame.len();
+            for (at, byte) in damage.iter().filter(|_| len > 0) {
+                let at = at.index(len);
+                frame[at] = *byte;
+            }
+            if let Some(cut) = &cut {
+                frame.truncate(cut.index(frame.len() + 1));
+            }
+        }
+        let header = Value::Map(payload.header_entries().to_vec());
+        let payload = Payload::new(header, frames.into_iter().map(Bytes::from).collect());
+        let error = PythonError::from_payloads(Some(&payload), Some(&payload));
+        let _ = (error.to_string(), error.kind());
+        let limits = Limits { items: 100_000, ..Limits::default() };
+        if let Ok(decoded) = decode(&payload, &limits) {
+            let _ = (decoded.describe(), decoded.to_value(), decoded.to_array());
+            let _ = decoded.to::<Vec<f64>>();
+            let _ = decoded.to::<BTreeMap<String, i64>>();
+        }
+    }
 }

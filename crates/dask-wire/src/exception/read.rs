@@ -138,15 +138,19 @@ fn parts<'t>(view: View<'t>) -> Option<Parts<'t>> {
         Some(("tblib.pickling_support", maker)) => maker,
         _ => "",
     };
-    let tail = |class, args, attributes| Parts {
-        class,
-        args,
-        attributes,
-        cause: item(2),
-        traceback: item(3),
-        context: item(4),
-        suppress_context: item(5).and_then(View::as_bool).unwrap_or(false),
-        notes: item(6),
+    let tail = |class, args, attributes: Vec<View<'t>>| {
+        let noted = attributes.first().and_then(|attributes| attributes.get("__notes__"));
+        Parts {
+            class,
+            args,
+            attributes,
+            cause: item(2),
+            traceback: item(3),
+            context: item(4),
+            suppress_context: item(5).and_then(View::as_bool).unwrap_or(false),
+            // Older releases of tblib know of no notes, but they are attributes, too.
+            notes: item(6).or(noted),
+        }
     };
     let state = |state: Option<View<'t>>| {
         state.into_iter().filter(|state| state.kind() == Kind::Dict).collect::<Vec<_>>()
