@@ -152,6 +152,16 @@ impl Error {
         )
     }
 
+    pub(crate) fn hung_up(peer: &Address) -> Self {
+        Self::new(
+            ErrorKind::NotDask,
+            format!(
+                "{peer} says nothing, where a Dask server speaks first, and hangs up when spoken to; does it want tls://? \
+                 is it the scheduler's port?"
+            ),
+        )
+    }
+
     pub(crate) fn wire(peer: &Address, error: WireError) -> Self {
         let kind = match &error {
             WireError::NotDask { .. } => ErrorKind::NotDask,

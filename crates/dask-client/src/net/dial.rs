@@ -15,7 +15,7 @@ use tokio::time::timeout_at;
 
 use super::address::{Address, Scheme};
 use super::comm::{Agreed, Comm, CommReader, CommWriter, Sink, Source, Traffic};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Everything that opening a connection needs besides the address.
 #[derive(Clone, Debug)]
@@ -187,7 +187,13 @@ impl Dialer {
                 // its answer.
                 let frames = Encoding::Placeholders.encode(&ours, None);
                 sent = sink.send(frames).await.is_ok();
-                source.frames(peer).await
+                match source.frames(peer).await {
+                    Err(error) if error.kind() == ErrorKind::ConnectionLost => {
+                        return Err(Error::hung_up(peer));
+                    }
+                    Ok(None) => return Err(Error::hung_up(peer)),
+                    answer => answer,
+                }
             }
         };
         let frames =

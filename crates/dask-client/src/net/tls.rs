@@ -291,7 +291,8 @@ pub(crate) fn explain(error: &std::io::Error) -> String {
         };
     };
     match tls {
-        Tls::InvalidCertificate(Cert::UnknownIssuer) => {
+        // A bad signature is what another CA of the same name looks like.
+        Tls::InvalidCertificate(Cert::UnknownIssuer | Cert::BadSignature) => {
             "the server's certificate is not signed by the given CA; is it the cluster's CA file?".to_owned()
         }
         Tls::InvalidCertificate(Cert::Expired | Cert::ExpiredContext { .. }) => {
@@ -315,7 +316,7 @@ pub(crate) fn explain(error: &std::io::Error) -> String {
         Tls::AlertReceived(Alert::CertificateRequired) => {
             "the server demands a client certificate; give tls-cert and tls-key".to_owned()
         }
-        Tls::AlertReceived(Alert::UnknownCA) => {
+        Tls::AlertReceived(Alert::UnknownCA | Alert::DecryptError) => {
             "the server does not accept this client's certificate: another CA signed it".to_owned()
         }
         Tls::AlertReceived(Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate) => {
