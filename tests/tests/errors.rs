@@ -150,11 +150,11 @@ async fn tls_that_does_not_fit() {
     assert!(error.to_string().contains("does not accept this client's certificate"), "{error}");
     let error = connect(right().key("/no/such/key")).await.unwrap_err();
     says(&error, ErrorKind::Config, &["/no/such/key"]);
-    drop((cluster, other));
 
     // TLS to a plain port.
     let plain = TestCluster::start("2026.8.0", Protocol::Tcp).await.unwrap();
     let address = plain.cluster.address().replace("tcp://", "tls://");
     let error = Client::builder().address(address).tls(right()).connect().await.unwrap_err();
     says(&error, ErrorKind::Connect, &["does not speak TLS"]);
+    drop((cluster, other, plain));
 }
