@@ -1,0 +1,396 @@
+//! The public API of 2026.
+
+use serde::{Deserialize, Serialize};
+
+use super::http::{Dress, Http};
+use super::legacy::about;
+use super::null_as_default;
+use crate::error::{Error, Result};
+use crate::options::ClusterOptions;
+use crate::sizes::Sizes;
+use crate::status::Status;
+
+/// Clusters of one page of a list.
+const PAGE: u32 = 100;
+/// Pages of a list that are read at most.
+const MOST_PAGES: usize = 1000;
+
+/// The endpoints of the public API. Made by [`super::Saturn::public`].
+#[derive(Clone, Copy, Debug)]
+pub struct Public<'a> {
+    http: &'a Http,
+}
+
+/// To what a cluster is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Resource {
+    /// A workspace, by id.
+    #[serde(rename = "workspace_id")]
+    Workspace(String),
+    /// A deployment, by id.
+    #[serde(rename = "deployment_id")]
+    Deployment(String),
+    /// A job, by id.
+    #[serde(rename = "job_id")]
+    Job(String),
+}
+
+impl Resource {
+    /// What it is, and its id.
+    pub(crate) fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Workspace(id) => ("workspace", id),
+            Self::Deployment(id) => ("deployment", id),
+            Self::Job(id) => ("job", id),
+        }
+    }
+}
+
+/// A cluster, as the server describes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DaskCluster {
+    /// Its id.
+    pub id: String,
+    /// The name of what it is attached to.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// What it is doing.
+    pub status: Status,
+    /// The workers' machine.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub worker_size: String,
+    /// Whether workers run on spot instances.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub worker_is_spot: bool,
+    /// The scheduler's machine.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub scheduler_size: String,
+    /// How many workers it shall have.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub n_workers: u32,
+    /// Processes on each worker's machine.
+    #[serde(default)]
+    pub nprocs: Option<u32>,
+    /// Threads of each process.
+    #[serde(default)]
+    pub nthreads: Option<u32>,
+    /// The scheduler's address inside of Saturn Cloud.
+    #[serde(default)]
+    pub scheduler_url: Option<String>,
+    /// The dashboard's URL.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// When it was made, in the server's words.
+    #[serde(default)]
+    pub created_at: Option<String>,
+    /// Things the user should know.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub warnings: Vec<String>,
+    /// What is wrong with it.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub errors: Vec<String>,
+    /// The workspace it is attached to.
+    #[serde(default)]
+    pub workspace_id: Option<String>,
+    /// The deployment it is attached to.
+    #[serde(default)]
+    pub deployment_id: Option<String>,
+    /// The job it is attached to.
+    #[serde(default)]
+    pub job_id: Option<String>,
+}
+
+impl DaskCluster {
+    /// What it costs in US dollars an hour while it runs, where prices are known. Spot workers cost less.
+    pub fn cost_per_hour(&self, sizes: &Sizes) -> Option<f64> {
+        sizes.cost_per_hour(&self.worker_size, self.n_workers, &self.scheduler_size)
+    }
+}
+
+/// How many workers are how far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct WorkerCounts {
+    /// All of them.
+    pub count: u32,
+    /// Those that wait for a machine or start.
+    pub pending_count: u32,
+    /// Those that run.
+    pub running_count: u32,
+    /// Those that broke down.
+    pub error_count: u32,
+}
+
+/// One part of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PartSummary {
+    /// What it is doing.
+    pub status: Status,
+}
+
+/// How far the parts of a cluster are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RuntimeSummary {
+    /// What the cluster is doing as a whole.
+    pub status: Status,
+    /// The scheduler, if it exists.
+    #[serde(default)]
+    pub scheduler_summary: Option<PartSummary>,
+    /// The workers.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub worker_summary: WorkerCounts,
+    /// What is wrong.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub errors: Vec<String>,
+}
+
+/// A part of a cluster whose logs can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Component {
+    /// What manages the cluster inside of Saturn Cloud.
+    KubeCluster,
+    /// The scheduler.
+    Scheduler,
+    /// The workers.
+    Worker,
+}
+
+impl Component {
+    /// Its name in requests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KubeCluster => "kubecluster",
+            Self::Scheduler => "scheduler",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// A line of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LogLine {
+    /// When, in the server's words.
+    #[serde(default)]
+    pub timestamp: String,
+    /// What.
+    #[serde(default)]
+    pub content: String,
+    /// The process group it comes from.
+    #[serde(default)]
+    pub pod_name: String,
+    /// The process it comes from.
+    #[serde(default)]
+    pub container_name: String,
+}
+
+#[derive(Deserialize)]
+struct ClusterPage {
+    #[serde(default)]
+    dask_clusters: Vec<DaskCluster>,
+    #[serde(default)]
+    next_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct LogPage {
+    #[serde(default)]
+    logs: Vec<LogLine>,
+    #[serde(default)]
+    next_key: Option<String>,
+}
+
+#[derive(Serialize)]
+struct CreateBody<'a> {
+    resource: &'a Resource,
+    #[serde(flatten)]
+    options: &'a ClusterOptions,
+}
+
+impl<'a> Public<'a> {
+    pub(super) fn new(http: &'a Http) -> Self {
+        Self { http }
+    }
+
+    /// Every cluster that the token may see (`GET api/dask_clusters`, page by page).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn list(&self) -> Result<Vec<DaskCluster>> {
+        let mut list = Vec::new();
+        let mut key: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let request = self.http.get(Dress::Public, &[]).query("page_size", PAGE).query_if("next_key", key.as_ref());
+            let page: ClusterPage = request.send().await?.json()?;
+            list.extend(page.dask_clusters);
+            // A key that does not change would lead around in a circle.
+            match page.next_key {
+                Some(next) if !next.is_empty() && Some(&next) != key.as_ref() => key = Some(next),
+                _ => break,
+            }
+        }
+        Ok(list)
+    }
+
+    /// The sizes that the server offers.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn sizes(&self) -> Result<Sizes> {
+        Sizes::parse(&self.http.get(Dress::Public, &["info"]).send().await?)
+    }
+
+    /// Creates a cluster for a resource (`POST api/dask_clusters`).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses; [`Error::UnknownResource`] if it does not know the resource.
+    pub async fn create(&self, resource: &Resource, options: &ClusterOptions) -> Result<DaskCluster> {
+        let request = self.http.post(Dress::Public, &[]).json(&CreateBody { resource, options })?;
+        match request.send().await {
+            Ok(answer) => answer.json(),
+            Err(Error::NotFound { message, .. }) => {
+                let (kind, id) = resource.parts();
+                Err(Error::UnknownResource { kind, id: id.to_owned(), message })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One cluster (`GET …/{id}`).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn get(&self, id: &str) -> Result<DaskCluster> {
+        about(id, self.http.get(Dress::Public, &[id]).send().await)?.json()
+    }
+
+    /// Starts a stopped cluster (`POST …/{id}/start`).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn start(&self, id: &str) -> Result<DaskCluster> {
+        self.act(id, "start").await
+    }
+
+    /// Stops a cluster; it can be started again (`POST …/{id}/stop`).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn stop(&self, id: &str) -> Result<DaskCluster> {
+        self.act(id, "stop").await
+    }
+
+    /// Stops and starts a cluster (`POST …/{id}/restart`).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn restart(&self, id: &str) -> Result<DaskCluster> {
+        self.act(id, "restart").await
+    }
+
+    async fn act(&self, id: &str, action: &str) -> Result<DaskCluster> {
+        about(id, self.http.post(Dress::Public, &[id, action]).send().await)?.json()
+    }
+
+    /// Deletes a cluster; one that runs only with `allow_active` (`DELETE …/{id}`).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn delete(&self, id: &str, allow_active: bool) -> Result<()> {
+        let request = self.http.delete(Dress::Public, &[id]).query("allow_active", allow_active);
+        about(id, request.send().await)?.no_page()?;
+        Ok(())
+    }
+
+    /// Has the cluster run `n` workers (`POST …/{id}/scale`).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn scale(&self, id: &str, n: u32) -> Result<()> {
+        let request = self.http.post(Dress::Public, &[id, "scale"]).json(&serde_json::json!({ "n": n }))?;
+        about(id, request.send().await)?.no_page()?;
+        Ok(())
+    }
+
+    /// Has the cluster run as many workers as it needs, within these bounds (`POST …/{id}/adapt`).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn adapt(&self, id: &str, minimum: u32, maximum: u32) -> Result<()> {
+        let body = serde_json::json!({ "minimum": minimum, "maximum": maximum });
+        let request = self.http.post(Dress::Public, &[id, "adapt"]).json(&body)?;
+        about(id, request.send().await)?.no_page()?;
+        Ok(())
+    }
+
+    /// How far the cluster's parts are (`GET …/{id}/runtimesummary`).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn runtime_summary(&self, id: &str) -> Result<RuntimeSummary> {
+        about(id, self.http.get(Dress::Public, &[id, "runtimesummary"]).send().await)?.json()
+    }
+
+    /// What the cluster's parts have logged, of one component or of all (`GET …/{id}/logs`, page by page, up to
+    /// `most` lines).
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn logs(&self, id: &str, component: Option<Component>, most: usize) -> Result<Vec<LogLine>> {
+        let mut lines = Vec::new();
+        let mut key: Option<String> = None;
+        while lines.len() < most {
+            let request = self
+                .http
+                .get(Dress::Public, &[id, "logs"])
+                .query_if("component", component.map(Component::as_str))
+                .query("page_size", PAGE)
+                .query_if("next_key", key.as_ref());
+            let page: LogPage = about(id, request.send().await)?.json()?;
+            lines.extend(page.logs);
+            match page.next_key {
+                Some(next) if !next.is_empty() && Some(&next) != key.as_ref() => key = Some(next),
+                _ => break,
+            }
+        }
+        lines.truncate(most);
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_with_unknown_and_null_fields_are_read() {
+        let text = r#"{"id": "c1", "status": "running", "warnings": null, "nprocs": null, "owner": {"name": "o"},
+            "future_field": [1, 2], "n_workers": 3, "worker_size": "a", "scheduler_size": "b", "job_id": null}"#;
+        let cluster: DaskCluster = serde_json::from_str(text).unwrap();
+        assert_eq!((cluster.n_workers, cluster.status), (3, Status::Running));
+        assert!(cluster.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_resource_is_an_object_with_its_kind_of_id() {
+        let options = ClusterOptions::new().n_workers(1);
+        let body = CreateBody { resource: &Resource::Workspace("w".to_owned()), options: &options };
+        let text = serde_json::to_string(&body).unwrap();
+        assert_eq!(text, r#"{"resource":{"workspace_id":"w"},"n_workers":1}"#);
+    }
+
+    #[test]
+    fn a_runtime_summary_needs_only_a_status() {
+        let summary: RuntimeSummary = serde_json::from_str(
+            r#"{"status": "pending", "scheduler_summary": null, "worker_summary": {"count": 3, "running_count": 1}}"#,
+        )
+        .unwrap();
+        assert_eq!((summary.worker_summary.count, summary.worker_summary.running_count), (3, 1));
+    }
+}

@@ -1,0 +1,353 @@
+//! A cluster on Saturn Cloud that can be connected to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use dask_client::{Address, Client, ClientBuilder, ErrorKind, WorkerHealth};
+use serde_json::{Map, Value};
+
+use crate::api::Saturn;
+use crate::api::public::{Component, LogLine};
+use crate::certificates::{Identity, Verification};
+use crate::csr;
+use crate::diagnose;
+use crate::error::{Aftermath, Error, Result};
+use crate::guard::Guard;
+use crate::options::ClusterOptions;
+use crate::settings::Settings;
+use crate::sizes::Sizes;
+use crate::start::ClusterBuilder;
+use crate::status::Status;
+use crate::surface::Surface;
+
+/// Between two looks at the workers that have come.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A cluster whose scheduler can be connected to.
+///
+/// One that [`ClusterBuilder::start`] has started is closed when this value is dropped, so that nothing is left to pay
+/// for; [`SaturnCluster::keep`] lets it go on. Dropping waits for the server's answer, for up to 20 s, since the program may
+/// end right after; [`SaturnCluster::close`] does the same without blocking the thread, and tells of failures. A process
+/// that is killed closes nothing.
+pub struct SaturnCluster {
+    saturn: Saturn,
+    surface: Surface,
+    id: String,
+    address: Address,
+    dashboard: Option<String>,
+    sizes: Sizes,
+    options: ClusterOptions,
+    verification: Verification,
+    via: Option<(String, Option<u16>)>,
+    connect_timeout: Duration,
+    guard: Option<Guard>,
+}
+
+impl fmt::Debug for SaturnCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SaturnCluster")
+            .field("id", &self.id)
+            .field("address", &self.address)
+            .field("closes_on_drop", &self.guard.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SaturnCluster {
+    /// Describes a cluster to be started or attached to.
+    pub fn builder(settings: Settings) -> ClusterBuilder {
+        ClusterBuilder::new(settings)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "called once")]
+    pub(crate) fn new(
+        saturn: Saturn,
+        surface: Surface,
+        id: String,
+        address: Address,
+        dashboard: Option<String>,
+        sizes: Sizes,
+        builder: &ClusterBuilder,
+        guard: Option<Guard>,
+    ) -> Self {
+        Self {
+            saturn,
+            surface,
+            id,
+            address,
+            dashboard,
+            sizes,
+            options: builder.options.clone(),
+            verification: builder.verification.clone(),
+            via: builder.via.clone(),
+            connect_timeout: builder.connect_timeout,
+            guard,
+        }
+    }
+
+    /// The cluster's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The scheduler's address for connections from outside.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The dashboard's URL, where there is one.
+    pub fn dashboard(&self) -> Option<&str> {
+        self.dashboard.as_deref()
+    }
+
+    /// The API it is steered by.
+    pub fn saturn(&self) -> &Saturn {
+        &self.saturn
+    }
+
+    /// What it costs in US dollars an hour by the options it was started with, where they and the prices are known.
+    pub fn cost_per_hour(&self) -> Option<f64> {
+        self.sizes.cost_of(&self.options)
+    }
+
+    /// Settings of a client for this cluster, with a new certificate: what is not about reaching the cluster can be
+    /// changed before connecting.
+    ///
+    /// # Errors
+    /// The certificate cannot be had or used.
+    pub async fn client_builder(&self) -> Result<ClientBuilder> {
+        Ok(self.prepare().await?.0)
+    }
+
+    async fn prepare(&self) -> Result<(ClientBuilder, Option<Identity>)> {
+        let mut builder =
+            Client::builder().address(self.address.to_string()).connect_timeout(self.connect_timeout);
+        if let Some((host, port)) = self.way() {
+            builder = builder.connect_via(host, port);
+        }
+        if !self.address.scheme().is_encrypted() {
+            return Ok((builder, None));
+        }
+        let application = csr::apply(&self.id).await?;
+        let chain = self.surface.legacy(&self.saturn).sign(&self.id, &application.csr).await?;
+        let identity = Identity::new(&self.id, &chain, application.key).map_err(|error| self.with_aftermath(error))?;
+        Ok((builder.tls(identity.tls(&self.verification)), Some(identity)))
+    }
+
+    /// Where to connect to instead of the address's own host and port.
+    fn way(&self) -> Option<(String, u16)> {
+        match &self.via {
+            Some((host, port)) => Some((host.clone(), port.unwrap_or(self.address.port()))),
+            // Such names are this machine by definition (RFC 6761), whether or not its resolver knows.
+            None if self.address.host().ends_with(".localhost") => Some(("127.0.0.1".to_owned(), self.address.port())),
+            None => None,
+        }
+    }
+
+    /// Connects a client, with a certificate made for it. All data goes through the scheduler: nothing else of the
+    /// cluster can be reached from outside.
+    ///
+    /// # Errors
+    /// The certificate cannot be had, the scheduler cannot be reached or is not the cluster's, or the cluster has died.
+    pub async fn connect(&self) -> Result<Client> {
+        let (builder, identity) = self.prepare().await?;
+        match builder.connect().await {
+            Ok(client) => Ok(client),
+            Err(error) => Err(self.explain(error, identity.as_ref()).await),
+        }
+    }
+
+    /// Finds out why the scheduler could not be used: has the cluster died, is the network in the way, or somebody else?
+    ///
+    /// Asks the server, and the scheduler's address once more.
+    pub async fn diagnose(&self, error: dask_client::Error) -> Error {
+        self.explain(error, None).await
+    }
+
+    async fn explain(&self, error: dask_client::Error, identity: Option<&Identity>) -> Error {
+        let id = self.id.clone();
+        let status = match error.kind() {
+            ErrorKind::Config if identity.is_some() => {
+                return self.with_aftermath(Error::BadChain { id, reason: error.to_string(), after: Aftermath::Left });
+            }
+            ErrorKind::Connect | ErrorKind::ConnectionLost | ErrorKind::NotDask | ErrorKind::Timeout => {
+                self.status().await
+            }
+            _ => return Error::Dask { id, source: error },
+        };
+        let address = self.address.to_string();
+        match status {
+            Err(Error::UnknownCluster { .. }) => Error::ClusterDied { id, status: Status::Closed },
+            Ok(status) if status.is_over() || status == Status::Stopping => Error::ClusterDied { id, status },
+            status => {
+                let foreign = match identity.filter(|_| error.kind() == ErrorKind::Connect) {
+                    Some(identity) => diagnose::is_foreign(&self.address, self.way(), identity, self.connect_timeout).await,
+                    None => false,
+                };
+                if foreign {
+                    return self.with_aftermath(Error::WrongAuthority { id, address, after: Aftermath::Left });
+                }
+                let status = status.unwrap_or_else(|_| Status::Other("of unknown status".to_owned()));
+                let after = Aftermath::Left;
+                self.with_aftermath(Error::SchedulerUnreachable { id, address, status, source: error, after })
+            }
+        }
+    }
+
+    fn with_aftermath(&self, error: Error) -> Error {
+        error.with_aftermath(if self.guard.is_some() { Aftermath::Guarded } else { Aftermath::Left })
+    }
+
+    /// Waits until the cluster has this many workers.
+    ///
+    /// # Errors
+    /// [`Error::TooFewWorkers`] when they have not come in time; or the scheduler does not answer.
+    pub async fn wait_for_workers(&self, client: &Client, want: usize, deadline: Duration) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let have = match client.scheduler_info().await {
+                Ok(info) => info.workers.len(),
+                Err(error) => return Err(self.explain(error, None).await),
+            };
+            if have >= want {
+                return Ok(());
+            }
+            let left = deadline.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                let error = Error::TooFewWorkers {
+                    id: self.id.clone(),
+                    have,
+                    want,
+                    waited: deadline,
+                    after: Aftermath::Left,
+                };
+                return Err(self.with_aftermath(error));
+            }
+            tokio::time::sleep(LOOK_AGAIN.min(left)).await;
+        }
+    }
+
+    /// Has every worker execute something, each within `deadline`: `{'tcp://10.0.23.16:43141': {'status': 'OK'}}`, by the
+    /// workers' addresses inside of Saturn Cloud. Empty if there is no worker yet.
+    ///
+    /// # Errors
+    /// As [`SaturnCluster::connect`], or the scheduler does not answer.
+    pub async fn health(&self, deadline: Duration) -> Result<BTreeMap<String, WorkerHealth>> {
+        let client = self.connect().await?;
+        let health = client.health(deadline).await;
+        client.close().await;
+        match health {
+            Ok(health) => Ok(health),
+            Err(error) => Err(self.explain(error, None).await),
+        }
+    }
+
+    /// Has the cluster run `n` workers.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn scale(&self, n: u32) -> Result<()> {
+        self.surface.scale(&self.saturn, &self.id, n).await
+    }
+
+    /// Has the cluster run as many workers as its work needs, between `minimum` and `maximum`.
+    ///
+    /// # Errors
+    /// The bounds cannot be, or the server cannot be reached or refuses.
+    pub async fn adapt(&self, minimum: u32, maximum: u32) -> Result<()> {
+        if minimum > maximum {
+            let reason = format!("the minimum of {minimum} is above the maximum of {maximum}");
+            return Err(Error::BadOption { option: "adapt", reason });
+        }
+        self.surface.adapt(&self.saturn, &self.id, minimum, maximum).await
+    }
+
+    /// What the server says the cluster is doing.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn status(&self) -> Result<Status> {
+        self.surface.status(&self.saturn, &self.id).await
+    }
+
+    /// The scheduler's description of itself and its workers, as the server passes it on.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses, or the cluster does not run any more.
+    pub async fn scheduler_info(&self) -> Result<Map<String, Value>> {
+        self.surface.legacy(&self.saturn).scheduler_info(&self.id).await
+    }
+
+    /// What the cluster has logged, of one component or of all, up to `most` lines.
+    ///
+    /// # Errors
+    /// The server cannot be reached, refuses, or has no logs (servers before 2026).
+    pub async fn logs(&self, component: Option<Component>, most: usize) -> Result<Vec<LogLine>> {
+        self.saturn.public().logs(&self.id, component, most).await
+    }
+
+    /// Whether the cluster is closed when this value is dropped.
+    pub fn closes_on_drop(&self) -> bool {
+        self.guard.is_some()
+    }
+
+    /// Lets the cluster go on when this value is dropped. From now on somebody else has to see to its end.
+    pub fn keep(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            guard.forget();
+        }
+    }
+
+    /// Closes the cluster when this much time has passed from now (`None`: no limit), or when this value is dropped before.
+    ///
+    /// # Errors
+    /// This machine has no thread left to watch the time.
+    pub fn close_after(&mut self, time: Option<Duration>) -> Result<()> {
+        let deadline = time.map(|time| Instant::now() + time);
+        match &self.guard {
+            Some(guard) => guard.set_deadline(deadline),
+            None => {
+                let settings = self.saturn.settings().clone();
+                self.guard = Some(Guard::new(settings, self.surface.clone(), &self.id, deadline)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys the cluster and starts it anew with other options. Guards and connections go on as they were described.
+    pub fn reset(mut self, options: ClusterOptions) -> ClusterBuilder {
+        let mut builder = ClusterBuilder::new(self.saturn.settings().clone()).options(options).reset();
+        builder.target = match &self.surface {
+            Surface::Legacy { project_id: Some(id) } => crate::start::Target::Project(id.clone()),
+            _ => crate::start::Target::Token,
+        };
+        builder.keep = Some(self.guard.is_none());
+        builder.verification = self.verification.clone();
+        builder.via = self.via.clone();
+        builder.connect_timeout = self.connect_timeout;
+        self.keep();
+        builder
+    }
+
+    /// Closes the cluster, so that it costs nothing any more, and waits for the server's word.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses: the cluster may still run.
+    pub async fn close(mut self) -> Result<()> {
+        match self.guard.take() {
+            Some(guard) => guard.close().await,
+            None => self.surface.close(&self.saturn, &self.id).await,
+        }
+        .map_err(|source| Error::NotClosed { id: self.id.clone(), source: Box::new(source) })
+    }
+
+    /// Closes what is guarded; the id of what goes on.
+    pub(crate) async fn let_go(self) -> Result<Option<String>> {
+        if self.guard.is_some() {
+            self.close().await?;
+            return Ok(None);
+        }
+        Ok(Some(self.id.clone()))
+    }
+}

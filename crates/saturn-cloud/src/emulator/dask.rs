@@ -1,0 +1,115 @@
+//! The real clusters.
+
+use std::sync::Arc;
+
+use dask_local::{LocalCluster, WorkerSpec};
+
+use super::state::{Outcome, Shared};
+use crate::options::ClusterOptions;
+use crate::status::Status;
+
+/// Worker processes and threads of each that these options ask for, as far as this machine gives them.
+fn workers(options: &ClusterOptions, most: usize) -> (usize, usize) {
+    let count = |n: Option<u32>, default: u32| usize::try_from(n.unwrap_or(default)).unwrap_or(usize::MAX);
+    let processes = count(options.n_workers, 1).saturating_mul(count(options.nprocs, 1));
+    (processes.min(most), count(options.nthreads, 2).clamp(1, 64))
+}
+
+/// Starts the processes of a cluster in the background; its status tells how far they are.
+pub(super) fn start(shared: &Arc<Shared>, id: &str, generation: u64) {
+    let (shared, id) = (Arc::clone(shared), id.to_owned());
+    tokio::spawn(async move {
+        let config = &shared.config;
+        tokio::time::sleep(config.delay / 2).await;
+        shared.change(&id, generation, |cluster| cluster.status = Status::Starting);
+        tokio::time::sleep(config.delay / 2).await;
+        match &config.outcome {
+            Outcome::Never => return,
+            Outcome::Error(messages) => {
+                shared.change(&id, generation, |cluster| {
+                    cluster.status = Status::Error;
+                    cluster.errors.clone_from(messages);
+                });
+                return;
+            }
+            Outcome::Ready | Outcome::Dies(_) => {}
+        }
+        let mut options = None;
+        shared.change(&id, generation, |cluster| options = Some(cluster.options.clone()));
+        let Some(options) = options else { return };
+        let dask = match config.dask {
+            true => Some(processes(&shared, &options).await),
+            false => None,
+        };
+        match dask.transpose() {
+            Err(message) => {
+                shared.change(&id, generation, |cluster| {
+                    cluster.status = Status::Error;
+                    cluster.errors = vec![message];
+                });
+            }
+            Ok(dask) => {
+                let dask = dask.map(Arc::new);
+                // One that was closed meanwhile is dropped, and ends.
+                shared.change(&id, generation, |cluster| {
+                    cluster.dask = dask;
+                    cluster.status = Status::Running;
+                });
+            }
+        }
+        if let Outcome::Dies(after) = config.outcome {
+            tokio::time::sleep(after).await;
+            let mut gone = None;
+            shared.change(&id, generation, |cluster| {
+                cluster.status = Status::Error;
+                cluster.errors = vec!["the scheduler died".to_owned()];
+                gone = cluster.dask.take();
+            });
+            end(gone).await;
+        }
+    });
+}
+
+async fn processes(shared: &Shared, options: &ClusterOptions) -> Result<LocalCluster, String> {
+    let (count, threads) = workers(options, shared.config.most_workers);
+    let mut builder =
+        LocalCluster::builder().release(&shared.config.release).workers(count).threads(threads);
+    if let Some(listen) = &shared.config.listen.0 {
+        builder = builder.on_event(Arc::clone(listen));
+    }
+    builder.start().await.map_err(|error| error.to_string())
+}
+
+/// Changes the number of workers in the background.
+pub(super) fn scale(shared: &Arc<Shared>, id: &str) {
+    let (dask, options) = {
+        let state = shared.lock();
+        let Some(cluster) = state.clusters.get(id) else { return };
+        (cluster.dask.clone(), cluster.options.clone())
+    };
+    let Some(dask) = dask else { return };
+    let (want, threads) = workers(&options, shared.config.most_workers);
+    tokio::spawn(async move {
+        let running: Vec<usize> =
+            dask.workers().into_iter().filter(|worker| worker.running).map(|worker| worker.index).collect();
+        for _ in running.len()..want {
+            if let Err(error) = dask.add_worker(WorkerSpec::new().threads(threads)).await {
+                tracing::warn!(%error, "a worker did not start");
+            }
+        }
+        for index in running.iter().skip(want) {
+            if let Err(error) = dask.stop_worker(*index).await {
+                tracing::warn!(%error, "a worker did not stop");
+            }
+        }
+    });
+}
+
+/// Ends processes and waits for that, unless others still use them.
+pub(super) async fn end(dask: Option<Arc<LocalCluster>>) {
+    if let Some(dask) = dask.and_then(Arc::into_inner)
+        && let Err(error) = dask.stop().await
+    {
+        tracing::warn!(%error, "a cluster did not stop");
+    }
+}
