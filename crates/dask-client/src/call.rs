@@ -52,10 +52,10 @@ impl Call {
     }
 
     fn add(mut self, add: impl FnOnce(&mut CallTemplate) -> Result<(), dask_pickle::Error>) -> Self {
-        if let Ok(template) = &mut self.template {
-            if let Err(error) = add(template) {
-                self.template = Err(Error::encode(error));
-            }
+        if let Ok(template) = &mut self.template
+            && let Err(error) = add(template)
+        {
+            self.template = Err(Error::encode(error));
         }
         self
     }

@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_does_not_shrink_stays() {
-        let noise: Vec<u8> = (0u32..60_000).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> = (0u32..60_000).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[1]).collect();
         let noise: Vec<u8> = noise
             .iter()
             .scan(7u8, |s, b| {

@@ -162,10 +162,10 @@ impl<W> Session<W> {
 
     /// Registers a waiter unless one that is `same` waits already.
     pub fn wait_once(&mut self, key: &Key, same: impl Fn(&W) -> bool, waiter: impl FnOnce() -> W) {
-        if let Some(entry) = self.keys.get_mut(key) {
-            if !entry.waiters.iter().any(same) {
-                entry.waiters.push(waiter());
-            }
+        if let Some(entry) = self.keys.get_mut(key)
+            && !entry.waiters.iter().any(same)
+        {
+            entry.waiters.push(waiter());
         }
     }
 
@@ -318,7 +318,7 @@ impl<W> Session<W> {
         self.releases.clear();
         self.desires.clear();
         if self.policy == OnReconnect::Fail || self.closed {
-            self.end_all(|| LostReason::Disconnected(cause.clone()));
+            self.end_all(|| LostReason::Disconnected(Arc::clone(&cause)));
         } else {
             // What cannot be submitted again is lost; the rest waits for the next scheduler.
             let keys: Vec<Key> = self.keys.keys().cloned().collect();
@@ -327,7 +327,7 @@ impl<W> Session<W> {
                 if again {
                     self.change(&key, KeyState::Pending);
                 } else {
-                    self.change(&key, KeyState::Lost(LostReason::Disconnected(cause.clone())));
+                    self.change(&key, KeyState::Lost(LostReason::Disconnected(Arc::clone(&cause))));
                 }
             }
         }
