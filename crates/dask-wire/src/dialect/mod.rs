@@ -9,8 +9,9 @@
 //! | [`encoding`] | the three ways a message became frames |
 //! | `submit/` | the three ways to submit a graph, one file each |
 //!
-//! **Teaching a new release.** Run the drift check against it. What it prints is a line to add in `signatures` or
-//! `features`; a new way to submit is a new file in `submit/` and a line in [`Dialect::submission`].
+//! **Teaching a new release.** Run the drift check against it: `cargo run -p dask-live-tests --bin drift -- RELEASE`.
+//! What it prints is a line to add in `signatures` or `features`; a new way to submit is a new file in `submit/` and a
+//! line in [`Dialect::submission`]. Then set [`NEWEST_KNOWN`], and record the release in `protocol-fixtures/`.
 
 pub mod encoding;
 mod features;

@@ -297,7 +297,7 @@ mod tests {
             "the scheduler of Dask 2021.8.1 has no op \"get_story\": it exists since 2022.4.2"
         );
         let error = request(Peer::Scheduler, "lock_acquire", "2024.8.2").unwrap_err();
-        assert!(error.to_string().ends_with("it existed from 2.30.1 to 2024.7.0"), "{error}");
+        assert!(error.to_string().ends_with("it existed from 2.30.0 to 2024.7.0"), "{error}");
         assert!(request(Peer::Scheduler, "no_such_op", "2026.8.0").is_err());
     }
 
