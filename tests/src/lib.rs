@@ -1,5 +1,6 @@
 //! What the live tests share: clusters of any release, and the list of scenarios that every release must pass.
 
+pub mod fake;
 pub mod scenarios;
 
 use std::path::PathBuf;

@@ -1,0 +1,42 @@
+//! Every way to compress, both ways, on releases of each message encoding.
+
+use dask_client::pickle::PyBytes;
+use dask_client::{Compression, Gathered, py};
+use dask_live_tests::TestCluster;
+use dask_local::Protocol;
+use dask_wire::family::Decoded;
+
+#[tokio::test]
+async fn every_compression_both_ways() {
+    for release in ["2.30.1", "2021.3.0", "2022.7.1", "2026.8.0"] {
+        let mut ways = vec![(Compression::Lz4, "lz4"), (Compression::Zlib, "zlib")];
+        if release != "2021.3.0" {
+            ways.extend([(Compression::Zstd, "zstd"), (Compression::Snappy, "snappy")]);
+        }
+        for (compression, name) in ways {
+            both_ways(release, compression, name).await;
+        }
+    }
+}
+
+async fn both_ways(release: &str, compression: Compression, name: &str) {
+    let cluster = TestCluster::start_with(release, Protocol::Tcp, |builder| {
+        builder.config("distributed.comm.compression", name).extra_packages(["zstandard", "python-snappy"])
+    });
+    let cluster = cluster.await.unwrap();
+    let client = cluster.client().compression(compression).connect().await.unwrap();
+    // To the cluster: a nested call makes every release carry the task in a frame of its own, which is large enough.
+    let text = "compressible ".repeat(20_000);
+    let inner = py("builtins:str").arg(&text);
+    let length: usize = client.call(py("builtins:len").arg(&inner)).await.unwrap();
+    assert_eq!(length, text.len(), "{release} {name}");
+    // And back.
+    let call = py("operator:mul").args((PyBytes("0123456789".into()), 30_000));
+    let result: Gathered = client.call(call).await.unwrap();
+    let Decoded::Bytes(bytes) = &*result else { panic!("{result:?}") };
+    assert_eq!(bytes, &"0123456789".repeat(30_000), "{release} {name}");
+    let traffic = client.statistics();
+    assert!(traffic.bytes_out < 260_000, "{release} {name}: nothing was compressed: {traffic:?}");
+    client.close().await;
+    cluster.cluster.stop().await.unwrap();
+}
