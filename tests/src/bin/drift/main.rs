@@ -109,7 +109,8 @@ fn graphs(release: Release) -> Result<Vec<String>, String> {
     }
     for field in ["expr_ser", "annotations"] {
         let payload = message.get(field).and_then(Value::as_payload);
-        pickles.extend(payload.and_then(|payload| payload.frames().first()).map(hexadecimal));
+        pickles
+            .extend(payload.and_then(|payload| payload.frames().first()).map(|pickle| hexadecimal(pickle)));
     }
     Ok(pickles)
 }
