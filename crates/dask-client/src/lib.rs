@@ -26,6 +26,7 @@ mod gather;
 mod graph;
 mod info;
 mod net;
+mod provisioner;
 mod raw;
 mod reply;
 mod session;
@@ -50,4 +51,5 @@ pub use net::address::{Address, BadAddress, Scheme};
 pub use net::dial::ConnectPhases;
 #[cfg(feature = "tls")]
 pub use net::tls::{Pem, TlsConfig, Verify};
+pub use provisioner::{Cluster, ProvisionError, Provisioner};
 pub use wait::{CallFuture, Finished, ResultFuture};

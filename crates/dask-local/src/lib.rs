@@ -50,6 +50,8 @@ mod event;
 mod install;
 mod launch;
 mod process_env;
+#[cfg(feature = "client")]
+mod provisioner;
 mod python;
 mod recipes;
 mod release;

@@ -20,8 +20,8 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The first wait is at least `least`, and none is longer than `most`.
-    pub fn new(least: Duration, most: Duration) -> Self {
-        Self { least: least.max(Duration::from_millis(1)), most: most.max(least), count: 0 }
+    pub const fn new(least: Duration, most: Duration) -> Self {
+        Self { least, most, count: 0 }
     }
 
     /// The next wait.
@@ -34,7 +34,8 @@ impl Backoff {
     fn next_with(&mut self, share: f64) -> Duration {
         self.count = self.count.saturating_add(1);
         let factor = 2u32.saturating_pow(self.count.min(20));
-        let base = self.least.saturating_mul(factor).min(self.most) / 2;
+        let least = self.least.max(Duration::from_millis(1));
+        let base = least.saturating_mul(factor).min(self.most.max(least)) / 2;
         base + base.mul_f64(share.clamp(0.0, 1.0))
     }
 }

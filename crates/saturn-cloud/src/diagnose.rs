@@ -25,8 +25,10 @@ pub(crate) async fn is_foreign(
         let tcp = TcpStream::connect((host.as_str(), port)).await.ok()?;
         let error = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.err()?;
         let error = error.get_ref()?.downcast_ref::<rustls::Error>()?.clone();
-        // The chain is looked at before the name: this error is about the chain alone.
-        Some(matches!(error, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)))
+        // The chain is looked at before the name, so these are about the chain alone. Another authority of the same name
+        // looks like a bad signature.
+        let rustls::Error::InvalidCertificate(why) = error else { return None };
+        Some(matches!(why, CertificateError::UnknownIssuer | CertificateError::BadSignature))
     };
     tokio::time::timeout(limit, look).await.ok().flatten().unwrap_or(false)
 }

@@ -1,6 +1,6 @@
 //! Sees to it that a cluster does not outlive its purpose.
 
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::api::Saturn;
@@ -28,7 +28,8 @@ enum Order {
 pub(crate) struct Guard {
     id: String,
     orders: mpsc::Sender<Order>,
-    closed: Option<mpsc::Receiver<Result<()>>>,
+    /// Locked never; the lock lets the guard be shared between threads.
+    closed: Option<Mutex<mpsc::Receiver<Result<()>>>>,
 }
 
 impl Guard {
@@ -53,7 +54,7 @@ impl Guard {
                 }
             })
             .map_err(|source| Error::Io { what: "start the thread that closes the cluster", source })?;
-        Ok(Self { id: id.to_owned(), orders, closed: Some(closed) })
+        Ok(Self { id: id.to_owned(), orders, closed: Some(Mutex::new(closed)) })
     }
 
     /// Replaces the deadline.
@@ -72,7 +73,7 @@ impl Guard {
         drop(self.orders.send(Order::Close));
         let Some(closed) = self.closed.take() else { return Ok(()) };
         let id = self.id.clone();
-        tokio::task::spawn_blocking(move || outcome(&closed, &id))
+        tokio::task::spawn_blocking(move || outcome(closed, &id))
             .await
             .unwrap_or_else(|error| Err(Error::Crypto { what: "wait for the cluster's end", reason: error.to_string() }))
     }
@@ -83,14 +84,15 @@ impl Drop for Guard {
         if let Some(closed) = self.closed.take() {
             drop(self.orders.send(Order::Close));
             // The program may end right after this, and the thread with it.
-            if let Err(error) = outcome(&closed, &self.id) {
+            if let Err(error) = outcome(closed, &self.id) {
                 tracing::error!(cluster = self.id, %error, "the cluster may still be running, and cost");
             }
         }
     }
 }
 
-fn outcome(closed: &mpsc::Receiver<Result<()>>, id: &str) -> Result<()> {
+fn outcome(closed: Mutex<mpsc::Receiver<Result<()>>>, id: &str) -> Result<()> {
+    let closed = closed.into_inner().unwrap_or_else(PoisonError::into_inner);
     closed.recv_timeout(AT_DROP).unwrap_or_else(|_| {
         Err(Error::RequestTimeout { url: format!("closing cluster {id}"), after: AT_DROP })
     })

@@ -37,6 +37,11 @@
 //! authority signs for it; [`SaturnCluster::connect`] renews both. How the scheduler is judged is up to
 //! [`Verification`].
 //!
+//! # Beside other clusters
+//!
+//! [`ClusterBuilder`] and [`SaturnCluster`] are a [`dask_client::Provisioner`] and a [`dask_client::Cluster`], like local
+//! clusters.
+//!
 //! # Without an account
 //!
 //! The feature `emulator` brings a stand-in for the service with real Dask clusters on this machine; `dask-rs saturn
@@ -61,6 +66,7 @@ pub mod emulator;
 mod error;
 mod guard;
 mod options;
+mod provisioner;
 mod running;
 mod settings;
 mod sizes;

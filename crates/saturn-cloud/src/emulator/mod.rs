@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use record::{Authorization, Connection, CsrSummary, Recorded};
-pub use state::{Chain, Fault, Outcome};
+pub use state::{Chain, Fault, Listener, Outcome};
 
 use crate::error::{Error, Result};
 use crate::settings::Settings;
@@ -138,7 +138,7 @@ impl EmulatorBuilder {
     }
 
     /// Who hears of the steps of starting real clusters.
-    pub fn on_event(mut self, listen: Arc<dyn Fn(&dask_local::Event) + Send + Sync>) -> Self {
+    pub fn on_event(mut self, listen: Listener) -> Self {
         self.config.listen = state::Listen(Some(listen));
         self
     }

@@ -119,8 +119,11 @@ impl Fault {
     }
 }
 
+/// Who hears of the steps of starting real clusters.
+pub type Listener = Arc<dyn Fn(&dask_local::Event) + Send + Sync>;
+
 #[derive(Clone)]
-pub(super) struct Listen(pub(super) Option<Arc<dyn Fn(&dask_local::Event) + Send + Sync>>);
+pub(super) struct Listen(pub(super) Option<Listener>);
 
 impl std::fmt::Debug for Listen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

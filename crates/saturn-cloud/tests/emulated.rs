@@ -1,0 +1,327 @@
+//! Against the emulator without real clusters: everything up to the scheduler's door.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use saturn_cloud::emulator::{Chain, Emulator, EmulatorBuilder, Fault, Outcome};
+use saturn_cloud::{
+    Aftermath, Backoff, ClusterBuilder, ClusterOptions, Error, Progress, Resource, Saturn, SaturnCluster, Settings, Status,
+};
+
+const SOON: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(50));
+
+fn bare() -> EmulatorBuilder {
+    Emulator::builder().dask(false)
+}
+
+fn cluster(emulator: &Emulator) -> ClusterBuilder {
+    SaturnCluster::builder(emulator.settings().unwrap()).project_id(emulator.project_id()).backoff(SOON)
+}
+
+fn settings(emulator: &Emulator, token: &str) -> Settings {
+    Settings::builder().base_url(emulator.url()).token(token).build().unwrap()
+}
+
+fn statuses(emulator: &Emulator) -> Vec<Status> {
+    emulator.clusters().into_iter().map(|(_, status)| status).collect()
+}
+
+#[tokio::test]
+async fn a_wrong_and_an_expired_token_are_told_apart() {
+    let emulator = bare().expired_token("0ld").start().unwrap();
+    for (token, expired) in [("wr0ng", false), ("0ld", true)] {
+        let error = Saturn::new(settings(&emulator, token)).unwrap().public().sizes().await.unwrap_err();
+        match expired {
+            true => assert!(matches!(error, Error::TokenExpired { .. }), "{error}"),
+            false => assert!(matches!(error, Error::Unauthorized { .. }), "{error}"),
+        }
+        assert!(!format!("{error:?} {error}").contains(token), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_project_workspace_and_cluster_are_named() {
+    let emulator = bare().start().unwrap();
+    let error = cluster(&emulator).project_id("nope").start().await.unwrap_err();
+    assert!(matches!(&error, Error::UnknownProject { project_id, .. } if project_id == "nope"), "{error}");
+    let error = cluster(&emulator).resource(Resource::Workspace("w".into())).start().await.unwrap_err();
+    assert!(matches!(&error, Error::UnknownResource { kind: "workspace", .. }), "{error}");
+    let error = cluster(&emulator).cluster_id("c9").start().await.unwrap_err();
+    assert!(matches!(&error, Error::UnknownCluster { .. }), "{error}");
+    assert_eq!(error.cluster_id(), Some("c9"));
+    let error = cluster(&emulator).project_id(" ").start().await.unwrap_err();
+    assert!(matches!(error, Error::BadOption { option: "project_id", .. }));
+    assert!(emulator.clusters().is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_url_is_told_by_what_answers_there() {
+    let emulator = bare().fault(Fault::page("/info", 200).times(1)).start().unwrap();
+    let error = cluster(&emulator).start().await.unwrap_err();
+    assert!(matches!(&error, Error::NotSaturn { excerpt, .. } if excerpt == "Sign in"), "{error}");
+    // A page that is not there at all, below some other site.
+    let site = Settings::builder().base_url(format!("{}/elsewhere", emulator.url())).token("t").build().unwrap();
+    let error = Saturn::new(site).unwrap().public().list().await.unwrap_err();
+    assert!(matches!(error, Error::NotSaturn { .. } | Error::BadReply { .. }), "{error}");
+    // Nothing listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nowhere = Settings::builder().base_url(format!("http://127.0.0.1:{port}")).token("s3cret").build().unwrap();
+    let error = Saturn::new(nowhere).unwrap().public().list().await.unwrap_err();
+    assert!(matches!(&error, Error::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+    // Something listens and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = Settings::builder()
+        .base_url(format!("http://{}", silent.local_addr().unwrap()))
+        .token("s3cret")
+        .request_timeout(Duration::from_millis(200))
+        .build()
+        .unwrap();
+    let error = Saturn::new(silent).unwrap().public().list().await.unwrap_err();
+    assert!(matches!(error, Error::RequestTimeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn wrong_sizes_are_refused_before_anything_is_created() {
+    let emulator = bare().start().unwrap();
+    let error = cluster(&emulator).worker_size("huge").start().await.unwrap_err();
+    assert!(matches!(&error, Error::WrongSize { valid, .. } if valid.contains(&"8xlarge".to_owned())), "{error}");
+    let error = cluster(&emulator).scheduler_size("g4dnxlarge").start().await.unwrap_err();
+    assert!(matches!(error, Error::SizeDisabled { .. }), "{error}");
+    assert!(emulator.requests().iter().all(|request| request.method == "GET"));
+    let sizes = Saturn::new(emulator.settings().unwrap()).unwrap().public().sizes().await.unwrap();
+    assert_eq!(sizes.get("8xlarge").and_then(|size| size.price_per_hour), Some(2.4));
+}
+
+#[tokio::test]
+async fn progress_tells_each_status_and_each_warning_once() {
+    let emulator = bare().delay(Duration::from_millis(400)).warning("spot prices are high").start().unwrap();
+    let mut starting = cluster(&emulator).n_workers(2).worker_size("large").scheduler_size("medium").start();
+    let mut events = Vec::new();
+    while let Some(event) = starting.next().await {
+        events.push(event);
+    }
+    let cluster = starting.await.unwrap();
+    assert!(matches!(events[0], Progress::Cost { per_hour } if (per_hour - 0.36).abs() < 1e-9), "{events:?}");
+    let warnings = events.iter().filter(|event| matches!(event, Progress::Warning { .. })).count();
+    assert_eq!(warnings, 1);
+    let seen: Vec<Status> = events
+        .iter()
+        .filter_map(|event| match event {
+            Progress::Status { status, id, .. } => id.as_ref().map(|_| status.clone()),
+            _ => None,
+        })
+        .collect();
+    assert!(seen.len() >= 2 && seen[0] == Status::Pending, "{seen:?}");
+    assert_eq!(seen.last(), Some(&Status::Ready));
+    let Some(Progress::Ready { id, address, .. }) = events.last() else { panic!("{events:?}") };
+    assert_eq!((id.as_str(), address.as_str()), (cluster.id(), cluster.address().to_string().as_str()));
+    assert!(cluster.closes_on_drop());
+    assert!(cluster.cost_per_hour().is_some());
+    cluster.close().await.unwrap();
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_found_running_is_left_running() {
+    let emulator = bare().start().unwrap();
+    let mut first = cluster(&emulator).keep(true).start().await.unwrap();
+    first.keep();
+    drop(first);
+    let found = cluster(&emulator).n_workers(7).start().await.unwrap();
+    assert!(!found.closes_on_drop());
+    drop(found);
+    assert_eq!(statuses(&emulator), [Status::Running]);
+    // Unless the caller says otherwise.
+    drop(cluster(&emulator).keep(false).start().await.unwrap());
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+}
+
+#[tokio::test]
+async fn dropping_closes_what_was_started() {
+    let emulator = bare().delay(Duration::from_millis(100)).start().unwrap();
+    drop(cluster(&emulator).start().await.unwrap());
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+    let mut kept = cluster(&emulator).start().await.unwrap();
+    kept.keep();
+    drop(kept);
+    assert_eq!(statuses(&emulator), [Status::Closed, Status::Running]);
+}
+
+#[tokio::test]
+async fn a_deadline_closes_a_cluster_that_is_still_held() {
+    let emulator = bare().delay(Duration::from_millis(10)).start().unwrap();
+    let held = cluster(&emulator).close_after(Duration::from_millis(700)).start().await.unwrap();
+    let until = tokio::time::timeout(Duration::from_secs(30), async {
+        while statuses(&emulator) != [Status::Closed] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    until.await.unwrap();
+    drop(held);
+    let closes = emulator.requests().iter().filter(|request| request.path.ends_with("/close")).count();
+    assert_eq!(closes, 1);
+}
+
+#[tokio::test]
+async fn giving_up_half_way_closes_what_was_started() {
+    let emulator = bare().outcome(Outcome::Never).start().unwrap();
+    let mut starting = cluster(&emulator).start();
+    while !matches!(starting.next().await, Some(Progress::Status { .. })) {}
+    assert_eq!(starting.cancel().await.unwrap(), None);
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+    // By dropping, too.
+    let mut starting = cluster(&emulator).start();
+    while !matches!(starting.next().await, Some(Progress::Status { .. })) {}
+    drop(starting);
+    assert_eq!(statuses(&emulator), [Status::Closed, Status::Closed]);
+    // What is to be kept is named instead.
+    let mut starting = cluster(&emulator).keep(true).start();
+    while !matches!(starting.next().await, Some(Progress::Status { .. })) {}
+    let id = starting.cancel().await.unwrap().unwrap();
+    let (last, status) = emulator.clusters().pop().unwrap();
+    assert!(last == id && status != Status::Closed, "{status}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_never_becomes_ready_is_closed_at_the_deadline() {
+    let emulator = bare().outcome(Outcome::Never).start().unwrap();
+    let error = cluster(&emulator).deadline(Duration::from_millis(300)).start().await.unwrap_err();
+    assert!(matches!(&error, Error::NotReady { status: Status::Starting | Status::Pending, .. }), "{error}");
+    assert_eq!(error.aftermath(), Some(Aftermath::Closed));
+    assert_eq!(error.cluster_id(), Some(emulator.clusters()[0].0.as_str()));
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+}
+
+#[tokio::test]
+async fn a_cluster_that_ends_in_error_is_closed_and_its_words_are_shown() {
+    let errors = vec!["no capacity".to_owned(), "quota exceeded".to_owned()];
+    let emulator = bare().outcome(Outcome::Error(errors)).start().unwrap();
+    let error = cluster(&emulator).start().await.unwrap_err();
+    assert!(matches!(&error, Error::ClusterFailed { .. }), "{error}");
+    assert!(error.to_string().contains("no capacity quota exceeded; it was closed"), "{error}");
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+}
+
+#[tokio::test]
+async fn a_failure_after_the_start_names_the_cluster_and_closes_it() {
+    let boom = || bare().fault(Fault::new("/info", 500, "boom").skip(1)).delay(Duration::from_millis(50));
+    let emulator = boom().start().unwrap();
+    let error = cluster(&emulator).start().await.unwrap_err();
+    let Error::Starting { id, after, source } = &error else { panic!("{error}") };
+    assert_eq!((id, *after), (&emulator.clusters()[0].0, Aftermath::Closed));
+    assert!(matches!(**source, Error::Server { status: 500, .. }) && error.to_string().contains("boom"), "{error}");
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+    // When closing fails as well, the id is what is left.
+    let emulator = boom().fault(Fault::new("/close", 403, "not yours")).start().unwrap();
+    let error = cluster(&emulator).start().await.unwrap_err();
+    assert_eq!(error.aftermath(), Some(Aftermath::NotClosed), "{error}");
+    assert!(error.to_string().contains(&emulator.clusters()[0].0), "{error}");
+}
+
+#[tokio::test]
+async fn a_few_failures_in_a_row_do_not_end_a_start() {
+    let fault = Fault::new("/dask_clusters", 502, "bad gateway").method("POST").skip(1).times(2);
+    let emulator = bare().delay(Duration::from_millis(200)).fault(fault).start().unwrap();
+    let mut starting = cluster(&emulator).start();
+    let mut warnings = 0;
+    while let Some(event) = starting.next().await {
+        warnings += usize::from(matches!(event, Progress::Warning { .. }));
+    }
+    starting.await.unwrap().close().await.unwrap();
+    assert_eq!(warnings, 1);
+    // Many do.
+    emulator.fail(Fault::new("/dask_clusters", 502, "bad gateway").method("POST").skip(1));
+    let error = cluster(&emulator).start().await.unwrap_err();
+    assert!(matches!(&error, Error::Starting { after: Aftermath::Closed, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_unreachable_scheduler_tells_that_the_cluster_runs() {
+    let emulator = bare().unreachable(true).delay(Duration::from_millis(20)).start().unwrap();
+    let running = cluster(&emulator).start().await.unwrap();
+    let error = running.connect().await.unwrap_err();
+    assert!(matches!(&error, Error::SchedulerUnreachable { status: Status::Running, .. }), "{error}");
+    assert_eq!((error.cluster_id(), error.aftermath()), (Some(running.id()), Some(Aftermath::Guarded)));
+}
+
+#[tokio::test]
+async fn certificates_that_do_not_do_are_told_apart() {
+    for (chain, matches) in [
+        (Chain::Short, (|error| matches!(error, Error::ShortChain { found: 1, .. })) as fn(&Error) -> bool),
+        (Chain::Page, |error| matches!(error, Error::NotSaturn { .. })),
+        (Chain::Foreign, |error| matches!(error, Error::WrongAuthority { .. })),
+    ] {
+        let emulator = bare().chain(chain).start().unwrap();
+        let running = cluster(&emulator).start().await.unwrap();
+        let error = running.connect().await.unwrap_err();
+        assert!(matches(&error), "{chain:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_dies_after_it_was_ready_is_told() {
+    let emulator = bare().outcome(Outcome::Dies(Duration::from_millis(300))).start().unwrap();
+    let running = cluster(&emulator).start().await.unwrap();
+    let until = tokio::time::timeout(Duration::from_secs(30), async {
+        while statuses(&emulator) != [Status::Error] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    until.await.unwrap();
+    let error = running.connect().await.unwrap_err();
+    assert!(matches!(&error, Error::ClusterDied { status: Status::Error, .. }), "{error}");
+    let error = running.scheduler_info().await.unwrap_err();
+    assert!(matches!(&error, Error::ClusterDied { .. }), "{error}");
+    assert_eq!(running.status().await.unwrap(), Status::Error);
+}
+
+#[tokio::test]
+async fn the_public_api_creates_starts_lists_and_stops() {
+    let emulator = bare().delay(Duration::from_millis(100)).start().unwrap();
+    let saturn = Saturn::new(emulator.settings().unwrap()).unwrap();
+    let options = ClusterOptions::new().n_workers(3).worker_size("8xlarge").scheduler_size("2xlarge").nthreads(32);
+    let mut starting = SaturnCluster::builder(emulator.settings().unwrap())
+        .resource(Resource::Workspace(emulator.workspace_id().to_owned()))
+        .options(options)
+        .backoff(SOON)
+        .start();
+    let mut parts = 0;
+    while let Some(event) = starting.next().await {
+        parts += usize::from(matches!(event, Progress::Components { workers, .. } if workers.count == 3));
+    }
+    let cluster = starting.await.unwrap();
+    assert!(parts > 0);
+    let running = saturn.running().await.unwrap();
+    assert_eq!(running.len(), 1);
+    assert_eq!((running[0].cluster.id.as_str(), running[0].cluster.n_workers), (cluster.id(), 3));
+    assert!(running[0].cost_per_hour.is_some_and(|cost| (cost - 7.8).abs() < 1e-9));
+    cluster.scale(2).await.unwrap();
+    cluster.adapt(1, 5).await.unwrap();
+    assert!(matches!(cluster.adapt(5, 1).await, Err(Error::BadOption { .. })));
+    let id = cluster.id().to_owned();
+    assert_eq!(saturn.public().runtime_summary(&id).await.unwrap().worker_summary.count, 2);
+    assert!(saturn.public().logs(&id, None, 10).await.unwrap().is_empty());
+    assert!(matches!(saturn.public().delete(&id, false).await, Err(Error::Server { status: 409, .. })));
+    assert_eq!(saturn.public().restart(&id).await.unwrap().status, Status::Pending);
+    cluster.close().await.unwrap();
+    assert_eq!(saturn.public().get(&id).await.unwrap().status, Status::Stopped);
+    assert!(saturn.running().await.unwrap().is_empty());
+    // Stopped, it can be started again by its id, and is then ours to close.
+    drop(SaturnCluster::builder(emulator.settings().unwrap()).cluster_id(&id).backoff(SOON).start().await.unwrap());
+    assert_eq!(statuses(&emulator), [Status::Stopped]);
+    saturn.public().delete(&id, false).await.unwrap();
+    assert!(emulator.clusters().is_empty());
+}
+
+#[tokio::test]
+async fn resetting_replaces_the_cluster() {
+    let emulator = bare().start().unwrap();
+    let first = cluster(&emulator).keep(false).start().await.unwrap();
+    let second = first.reset(ClusterOptions::new().n_workers(2)).backoff(SOON).start().await.unwrap();
+    assert_eq!(statuses(&emulator), [Status::Closed, Status::Running]);
+    assert!(second.closes_on_drop());
+    second.close().await.unwrap();
+}
