@@ -47,7 +47,7 @@ pub(super) const SCHEDULER: &[Op] = &[
     op("get_error_cause", &[era(r(2021, 6, 1), NEWEST, "keys? **")]),
     op(
         "get_logs",
-        &[era(r(2, 30, 0), r(2021, 9, 1), "n?"), era(r(2021, 10, 0), NEWEST, "start? n? timestamps?")],
+        &[era(r(2, 30, 0), r(2022, 1, 0), "n?"), era(r(2022, 1, 1), NEWEST, "start? n? timestamps?")],
     ),
     op(
         "get_metadata",
@@ -81,7 +81,7 @@ pub(super) const SCHEDULER: &[Op] = &[
     ),
     op(
         "logs",
-        &[era(r(2, 30, 0), r(2021, 9, 1), "n?"), era(r(2021, 10, 0), NEWEST, "start? n? timestamps?")],
+        &[era(r(2, 30, 0), r(2022, 1, 0), "n?"), era(r(2022, 1, 1), NEWEST, "start? n? timestamps?")],
     ),
     op("memory_sampler_start", &[era(r(2021, 11, 2), NEWEST, "client measure interval")]),
     op("memory_sampler_stop", &[era(r(2021, 11, 2), NEWEST, "key")]),
@@ -395,7 +395,7 @@ pub(super) const WORKER: &[Op] = &[
     ),
     op(
         "get_logs",
-        &[era(r(2, 30, 0), r(2021, 9, 1), "n?"), era(r(2021, 10, 0), NEWEST, "start? n? timestamps?")],
+        &[era(r(2, 30, 0), r(2022, 1, 0), "n?"), era(r(2022, 1, 1), NEWEST, "start? n? timestamps?")],
     ),
     op("get_monitor_info", &[era(r(2021, 4, 1), NEWEST, "recent? start?")]),
     op(
@@ -449,7 +449,7 @@ pub(super) const NANNY: &[Op] = &[
     op("close_gracefully", &[era(r(2, 30, 0), r(2022, 10, 0), ""), era(r(2022, 10, 1), NEWEST, "reason?")]),
     op(
         "get_logs",
-        &[era(r(2, 30, 0), r(2021, 9, 1), "n?"), era(r(2021, 10, 0), NEWEST, "start? n? timestamps?")],
+        &[era(r(2, 30, 0), r(2022, 1, 0), "n?"), era(r(2022, 1, 1), NEWEST, "start? n? timestamps?")],
     ),
     op("instantiate", &[era(r(2, 30, 0), NEWEST, "")]),
     op(
