@@ -84,7 +84,7 @@ pub(crate) enum TlsVerify {
     Pinned,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         Ok(_) => Err("must be more than nothing".to_owned()),
@@ -112,6 +112,9 @@ pub(crate) enum Command {
     Call(Call),
     /// Computes a graph of calls from a JSON file.
     Graph(Graph),
+    /// Dask clusters on Saturn Cloud: start, look at, steer and end them.
+    #[command(subcommand)]
+    Saturn(crate::commands::saturn::cli::Saturn),
 }
 
 /// Options of `demo`.

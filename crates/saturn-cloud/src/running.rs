@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::api::Saturn;
 use crate::api::public::DaskCluster;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A cluster that runs, or may run, and costs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,5 +27,21 @@ impl Saturn {
         let sizes = self.public().sizes().await.unwrap_or_default();
         let running = list.into_iter().filter(|cluster| cluster.status.may_cost());
         Ok(running.map(|cluster| Running { cost_per_hour: cluster.cost_per_hour(&sizes), cluster }).collect())
+    }
+
+    /// Ends a cluster, however it was started: by dask-saturn's request, or by the public API where the server does not
+    /// know that any more.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses: the cluster may still run.
+    pub async fn close(&self, id: &str) -> Result<()> {
+        let gone = match self.legacy(None).close(id).await {
+            Err(error @ (Error::UnknownCluster { .. } | Error::NotSaturn { .. } | Error::Server { status: 405, .. })) => error,
+            outcome => return outcome,
+        };
+        match self.public().stop(id).await {
+            Err(Error::UnknownCluster { .. }) => Err(gone),
+            outcome => outcome.map(drop),
+        }
     }
 }

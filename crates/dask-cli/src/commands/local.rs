@@ -58,7 +58,7 @@ pub(super) async fn up(context: Context, options: &Up) -> Result<u8, Failure> {
 }
 
 /// Waits for Ctrl-C or a polite kill.
-async fn stopped() {
+pub(super) async fn stopped() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -6,6 +6,7 @@ mod graph;
 mod health;
 mod local;
 mod probe;
+pub(crate) mod saturn;
 mod versions;
 mod workers;
 
@@ -37,5 +38,6 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Probe(Probe::Live(cluster)) => probe::live(context, &cluster).await,
         Command::Call(options) => call::run(context, &options).await,
         Command::Graph(options) => graph::run(context, &options).await,
+        Command::Saturn(command) => saturn::run(context, command).await,
     }
 }

@@ -72,8 +72,11 @@ pub(super) fn start(shared: &Arc<Shared>, id: &str, generation: u64) {
 
 async fn processes(shared: &Shared, options: &ClusterOptions) -> Result<LocalCluster, String> {
     let (count, threads) = workers(options, shared.config.most_workers);
-    let mut builder =
-        LocalCluster::builder().release(&shared.config.release).workers(count).threads(threads);
+    let mut builder = LocalCluster::builder()
+        .release(&shared.config.release)
+        .extra_packages(shared.config.packages.iter().cloned())
+        .workers(count)
+        .threads(threads);
     if let Some(listen) = &shared.config.listen.0 {
         builder = builder.on_event(Arc::clone(listen));
     }

@@ -59,6 +59,13 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Python packages to install on clusters, as requirements. Images of the service have `dask-saturn`, whose worker
+    /// plugin that package sends to its workers.
+    pub fn packages(mut self, list: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.packages.extend(list.into_iter().map(Into::into));
+        self
+    }
+
     /// Whether clusters are real (default), or just words: started at once, with no scheduler behind their address.
     pub fn dask(mut self, real: bool) -> Self {
         self.config.dask = real;

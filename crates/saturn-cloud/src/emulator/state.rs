@@ -134,6 +134,7 @@ impl std::fmt::Debug for Listen {
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) release: String,
+    pub(super) packages: Vec<String>,
     pub(super) dask: bool,
     pub(super) token: String,
     pub(super) expired: Vec<String>,
@@ -153,6 +154,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             release: dask_local::NEWEST.to_owned(),
+            packages: Vec::new(),
             dask: true,
             token: "0123456789abcdef0123456789abcdef".to_owned(),
             expired: Vec::new(),

@@ -1,0 +1,161 @@
+//! `dask-rs saturn`: looking at clusters that exist, steering and ending them.
+
+use saturn_cloud::{Component, Error};
+use serde_json::json;
+
+use super::super::Context;
+use super::cli::{Account, Adapt, Down, Logs, One, Part, Scale};
+use crate::failure::Failure;
+use crate::output;
+
+fn dollars(price: Option<f64>) -> String {
+    price.map_or_else(|| "-".to_owned(), |price| format!("{price:.2}"))
+}
+
+pub(super) async fn sizes(context: Context, account: &Account) -> Result<u8, Failure> {
+    let sizes = account.saturn()?.public().sizes().await?;
+    if context.json() {
+        sizes.iter().for_each(|size| output::line(&json!(size)));
+        return Ok(0);
+    }
+    let rows = sizes.iter().map(|size| {
+        vec![
+            size.name.clone(),
+            size.cores.map(|cores| cores.to_string()).unwrap_or_default(),
+            size.memory.clone().unwrap_or_default(),
+            size.gpu.to_string(),
+            dollars(size.price_per_hour),
+            if size.disabled { format!("not available: {}", size.disabled_message) } else { size.display.clone() },
+        ]
+    });
+    output::data(&output::table(&["size", "cores", "memory", "gpu", "USD/h", ""], rows));
+    Ok(0)
+}
+
+pub(super) async fn list(context: Context, account: &Account) -> Result<u8, Failure> {
+    let running = account.saturn()?.running().await?;
+    if context.json() {
+        running.iter().for_each(|one| output::line(&json!(one)));
+        return Ok(0);
+    }
+    if running.is_empty() {
+        output::say(context.quiet, "nothing runs");
+        return Ok(0);
+    }
+    let known: f64 = running.iter().filter_map(|one| one.cost_per_hour).sum();
+    let rows = running.iter().map(|one| {
+        vec![
+            one.cluster.id.clone(),
+            one.cluster.name.clone(),
+            one.cluster.status.to_string(),
+            format!("{} x {}", one.cluster.n_workers, one.cluster.worker_size),
+            dollars(one.cost_per_hour),
+        ]
+    });
+    output::data(&output::table(&["cluster", "of", "status", "workers", "USD/h"], rows));
+    output::say(context.quiet, &format!("together about {known:.2} USD/h, where prices are known"));
+    Ok(0)
+}
+
+pub(super) async fn status(context: Context, one: &One) -> Result<u8, Failure> {
+    let saturn = one.account.saturn()?;
+    let cluster = match saturn.public().get(&one.id).await {
+        // An older server says no more than a word.
+        Err(Error::BadReply { .. }) => {
+            let status = saturn.legacy(None).status(&one.id).await?;
+            match context.json() {
+                true => output::line(&json!({ "id": one.id, "status": status })),
+                false => output::data(status.as_str()),
+            }
+            return Ok(0);
+        }
+        cluster => cluster?,
+    };
+    let sizes = saturn.public().sizes().await.unwrap_or_default();
+    let cost = cluster.cost_per_hour(&sizes).filter(|_| cluster.status.may_cost());
+    let summary = saturn.public().runtime_summary(&one.id).await.ok();
+    if context.json() {
+        let mut line = json!(cluster);
+        if let Some(fields) = line.as_object_mut() {
+            fields.insert("cost_per_hour".to_owned(), json!(cost));
+            fields.insert("summary".to_owned(), json!(summary));
+        }
+        output::line(&line);
+        return Ok(0);
+    }
+    output::data(&format!("status     {}", cluster.status));
+    if let Some(summary) = &summary {
+        let workers = summary.worker_summary;
+        output::data(&format!("workers    {} of {} run", workers.running_count, workers.count));
+    }
+    output::data(&format!("machines   {} x {}, scheduler {}", cluster.n_workers, cluster.worker_size, cluster.scheduler_size));
+    if cost.is_some() {
+        output::data(&format!("USD/h      {}", dollars(cost)));
+    }
+    if let Some(url) = &cluster.url {
+        output::data(&format!("dashboard  {url}"));
+    }
+    for text in cluster.warnings.iter().map(|text| format!("warning    {text}")) {
+        output::data(&text);
+    }
+    for text in cluster.errors.iter().map(|text| format!("error      {text}")) {
+        output::data(&text);
+    }
+    Ok(0)
+}
+
+pub(super) async fn scale(options: &Scale) -> Result<u8, Failure> {
+    options.one.account.saturn()?.public().scale(&options.one.id, options.n).await?;
+    output::line(&json!({ "id": options.one.id, "workers": options.n }));
+    Ok(0)
+}
+
+pub(super) async fn adapt(options: &Adapt) -> Result<u8, Failure> {
+    if options.minimum > options.maximum {
+        return Err(Failure::config("the minimum is above the maximum"));
+    }
+    let saturn = options.one.account.saturn()?;
+    saturn.public().adapt(&options.one.id, options.minimum, options.maximum).await?;
+    output::line(&json!({ "id": options.one.id, "minimum": options.minimum, "maximum": options.maximum }));
+    Ok(0)
+}
+
+pub(super) async fn logs(context: Context, options: &Logs) -> Result<u8, Failure> {
+    let component = options.component.map(|part| match part {
+        Part::Kubecluster => Component::KubeCluster,
+        Part::Scheduler => Component::Scheduler,
+        Part::Worker => Component::Worker,
+    });
+    let lines = options.one.account.saturn()?.public().logs(&options.one.id, component, options.lines).await?;
+    for line in lines {
+        match context.json() {
+            true => output::line(&json!(line)),
+            false => output::data(&format!("{}  {}  {}", line.timestamp, line.pod_name, line.content)),
+        }
+    }
+    Ok(0)
+}
+
+pub(super) async fn down(context: Context, options: &Down) -> Result<u8, Failure> {
+    let saturn = options.account.saturn()?;
+    let ids = match options.all {
+        true => saturn.running().await?.into_iter().map(|one| one.cluster.id).collect(),
+        false => options.ids.clone(),
+    };
+    if ids.is_empty() {
+        output::say(context.quiet, "nothing runs");
+    }
+    // One that cannot be closed keeps no other from being closed.
+    let mut failed = None;
+    for id in ids {
+        match saturn.close(&id).await {
+            Ok(()) => output::line(&json!({ "id": id, "status": "closed" })),
+            Err(error) => {
+                let failure = Failure::from(error);
+                output::say(false, &format!("cluster {id}: {}", failure.message()));
+                failed = Some(failure);
+            }
+        }
+    }
+    failed.map_or(Ok(0), Err)
+}

@@ -1,0 +1,182 @@
+//! Saturn Cloud, as far as it can be tested without an account: the emulator proves itself with the Python package as it
+//! was published, and this project's crate with the same requests.
+
+use std::time::Duration;
+
+use dask_client::{Provisioner, py};
+use dask_live_tests::PATIENCE;
+use dask_local::LocalCluster;
+use saturn_cloud::emulator::{Emulator, Outcome, Recorded};
+use saturn_cloud::{Backoff, ClusterBuilder, Component, Error, Resource, SaturnCluster, Status, Verification};
+
+const SOON: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(400));
+
+fn builder(emulator: &Emulator) -> ClusterBuilder {
+    SaturnCluster::builder(emulator.settings().unwrap()).backoff(SOON)
+}
+
+/// Requests as they have to look, without repetition, and without those that only look at a cluster: Python makes some of
+/// them whenever it shows one.
+fn shapes(requests: &[Recorded], id: &str) -> Vec<String> {
+    let mut shapes: Vec<String> = requests
+        .iter()
+        .filter(|request| !request.path.ends_with("/status") && !request.path.ends_with("/scheduler_info"))
+        .map(|request| request.shape(id))
+        .collect();
+    shapes.dedup();
+    shapes
+}
+
+/// The whole life of a cluster by a published dask-saturn, then by this project's crate, and the requests of both.
+async fn both(version: &str, project: bool) -> (Vec<String>, serde_json::Value) {
+    // One environment for the client and, as at the service, for the cluster.
+    let package = format!("dask-saturn=={version}");
+    let emulator = Emulator::builder()
+        .release("2.30.1")
+        .packages([&package])
+        .warning("this cluster is emulated")
+        .start()
+        .unwrap();
+    let python = LocalCluster::builder()
+        .release("2.30.1")
+        .workers(0)
+        .extra_packages([&package])
+        .start()
+        .await
+        .unwrap();
+    let script = include_str!("saturn.py");
+    let args = [emulator.url(), emulator.token(), emulator.project_id()];
+    let output = python.run_python_within(script, &args, 2 * PATIENCE).await.unwrap();
+    python.stop().await.unwrap();
+    assert_eq!(output.code, 0, "{}\n{}\n{:#?}", output.stdout, output.stderr, emulator.requests());
+    let said: serde_json::Value = serde_json::from_str(output.stdout.trim().lines().last().unwrap()).unwrap();
+    assert_eq!(said["version"], version);
+    assert_eq!((&said["total"], &said["status"]), (&285.into(), &"running".into()), "{said}");
+    let theirs = emulator.requests();
+
+    let mut description = builder(&emulator);
+    if project {
+        description = description.project_id(emulator.project_id());
+    }
+    let description = description
+        .n_workers(2)
+        .worker_size("large")
+        .scheduler_size("medium")
+        .nthreads(1)
+        .worker_is_spot(false);
+    let cluster = description.start().await.unwrap();
+    let client = cluster.connect().await.unwrap();
+    let mut total = 0;
+    for n in 0..10 {
+        total += client.call::<i64>(py("operator:mul").args((n, n))).await.unwrap();
+    }
+    assert_eq!(total, 285);
+    let health = client.health(PATIENCE).await.unwrap();
+    assert_eq!(health.len(), 2);
+    assert!(health.iter().all(|(worker, health)| worker.starts_with("tcp://") && health.is_ok()), "{health:?}");
+    client.close().await;
+    cluster.scale(1).await.unwrap();
+    cluster.adapt(1, 2).await.unwrap();
+    assert_eq!(cluster.status().await.unwrap(), Status::Running);
+    assert!(cluster.scheduler_info().await.unwrap().contains_key("workers"));
+    let id = cluster.id().to_owned();
+    cluster.close().await.unwrap();
+
+    let ours = emulator.requests();
+    let (theirs, ours) = (shapes(&theirs, said["id"].as_str().unwrap()), shapes(&ours[theirs.len()..], &id));
+    assert_eq!(theirs, ours);
+    // Both came by the proxy: with the cluster's name, no protocol, and a certificate of their own.
+    for connection in emulator.connections() {
+        assert!(connection.server_name.is_some_and(|name| name.starts_with("d-")), "{:?}", connection.refused);
+        assert_eq!((connection.protocols.len(), connection.refused), (0, None));
+        assert!(connection.client.is_some_and(|name| name.starts_with("CN=Dask Client ")));
+    }
+    emulator.stop().await;
+    (ours, said)
+}
+
+#[tokio::test]
+async fn dask_saturn_0_2_2_and_this_crate_make_the_same_requests() {
+    let (requests, said) = both("0.2.2", true).await;
+    let log = said["log"].as_array().unwrap();
+    let line = |text: &str| log.iter().any(|line| line.as_str().unwrap().contains(text));
+    assert!(line("this cluster is emulated") && line("Cluster is ready"), "{log:?}");
+    // The line of the story: {'tcp://…': {'status': 'OK'}}
+    assert!(line("{'tcp://127.0.0.1:") && line("{'status': 'OK'}"), "{log:?}");
+    assert!(requests.iter().any(|request| request.contains("project_id")), "{requests:#?}");
+}
+
+#[tokio::test]
+async fn dask_saturn_0_4_4_and_this_crate_make_the_same_requests() {
+    let (requests, said) = both("0.4.4", false).await;
+    assert!(said["log"].as_array().unwrap().iter().any(|line| line == "Success!"), "{said}");
+    assert!(requests.iter().all(|request| request.contains("version=0.4.4")), "{requests:#?}");
+}
+
+#[tokio::test]
+async fn the_public_api_brings_up_the_newest_release() {
+    let emulator = Emulator::builder().start().unwrap();
+    let cluster = builder(&emulator)
+        .resource(Resource::Workspace(emulator.workspace_id().to_owned()))
+        .n_workers(1)
+        .nthreads(1)
+        .verification(Verification::Name)
+        .start()
+        .await
+        .unwrap();
+    let health = cluster.health(PATIENCE).await.unwrap();
+    assert_eq!(health.len(), 1);
+    let client = cluster.connect().await.unwrap();
+    cluster.scale(2).await.unwrap();
+    cluster.wait_for_workers(&client, 2, PATIENCE).await.unwrap();
+    let error = cluster.wait_for_workers(&client, 3, Duration::from_millis(10)).await.unwrap_err();
+    assert!(matches!(error, Error::TooFewWorkers { have: 2, want: 3, .. }), "{error}");
+    let logs = cluster.logs(Some(Component::Scheduler), 1000).await.unwrap();
+    assert!(logs.iter().any(|line| line.content.contains("Scheduler at")), "{logs:?}");
+    // Each connection has a certificate of its own.
+    let requests = emulator.requests();
+    assert_eq!(requests.iter().filter(|request| request.csr.is_some()).count(), 2);
+    client.close().await;
+    cluster.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_that_dies_is_told_from_one_that_cannot_be_reached() {
+    let emulator = Emulator::builder().outcome(Outcome::Dies(Duration::from_secs(2))).start().unwrap();
+    let cluster = builder(&emulator).n_workers(1).start().await.unwrap();
+    let client = cluster.connect().await.unwrap();
+    let error = loop {
+        match client.scheduler_info().await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => break error,
+        }
+    };
+    let error = cluster.diagnose(error).await;
+    assert!(matches!(error, Error::ClusterDied { status: Status::Error, .. }), "{error}");
+}
+
+/// Written against the traits alone.
+async fn three_by(provisioner: Box<dyn Provisioner>) {
+    let cluster = provisioner.provision().await.unwrap();
+    assert!(cluster.address().contains("://"));
+    let client = cluster.connect().await.unwrap();
+    let three: i64 = client.call(py("operator:add").args((1, 2))).await.unwrap();
+    assert_eq!(three, 3);
+    cluster.scale(2).await.unwrap();
+    let two = async {
+        while client.scheduler_info().await.unwrap().workers.len() != 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, two).await.unwrap();
+    client.close().await;
+    cluster.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn local_and_saturn_clusters_are_used_alike() {
+    let emulator = Emulator::builder().start().unwrap();
+    three_by(Box::new(LocalCluster::builder().protocol(dask_local::Protocol::Tls))).await;
+    three_by(Box::new(builder(&emulator).n_workers(1).nthreads(1))).await;
+    assert_eq!(emulator.clusters()[0].1, Status::Closed);
+}
