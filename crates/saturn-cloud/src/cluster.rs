@@ -16,7 +16,6 @@ use crate::error::{Aftermath, Error, Result};
 use crate::guard::Guard;
 use crate::options::ClusterOptions;
 use crate::settings::Settings;
-use crate::sizes::Sizes;
 use crate::start::ClusterBuilder;
 use crate::status::Status;
 use crate::surface::Surface;
@@ -36,8 +35,7 @@ pub struct SaturnCluster {
     id: String,
     address: Address,
     dashboard: Option<String>,
-    sizes: Sizes,
-    options: ClusterOptions,
+    cost: Option<f64>,
     verification: Verification,
     via: Option<(String, Option<u16>)>,
     connect_timeout: Duration,
@@ -67,7 +65,7 @@ impl SaturnCluster {
         id: String,
         address: Address,
         dashboard: Option<String>,
-        sizes: Sizes,
+        cost: Option<f64>,
         builder: &ClusterBuilder,
         guard: Option<Guard>,
     ) -> Self {
@@ -77,8 +75,7 @@ impl SaturnCluster {
             id,
             address,
             dashboard,
-            sizes,
-            options: builder.options.clone(),
+            cost,
             verification: builder.verification.clone(),
             via: builder.via.clone(),
             connect_timeout: builder.connect_timeout,
@@ -106,9 +103,9 @@ impl SaturnCluster {
         &self.saturn
     }
 
-    /// What it costs in US dollars an hour by the options it was started with, where they and the prices are known.
+    /// What it cost in US dollars an hour when it was started, where sizes and prices are known. Spot workers cost less.
     pub fn cost_per_hour(&self) -> Option<f64> {
-        self.sizes.cost_of(&self.options)
+        self.cost
     }
 
     /// Settings of a client for this cluster, with a new certificate: what is not about reaching the cluster can be

@@ -117,7 +117,8 @@ impl Sizes {
     pub fn cost_per_hour(&self, worker_size: &str, n_workers: u32, scheduler_size: &str) -> Option<f64> {
         let price = |name| self.get(name)?.price_per_hour;
         let workers = if n_workers == 0 { 0.0 } else { price(worker_size)? * f64::from(n_workers) };
-        Some(price(scheduler_size)? + workers)
+        // Sums of prices have digits that no price has.
+        Some(((price(scheduler_size)? + workers) * 1e6).round() / 1e6)
     }
 
     /// As [`Sizes::cost_per_hour`] for options that name both sizes and the number of workers.

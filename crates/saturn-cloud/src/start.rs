@@ -367,6 +367,7 @@ impl IntoFuture for Starting {
 struct Found {
     id: String,
     dashboard: Option<String>,
+    cost: Option<f64>,
 }
 
 /// One attempt at starting.
@@ -438,7 +439,7 @@ impl Run {
             found.id,
             address,
             info.dashboard_link.or(found.dashboard),
-            sizes,
+            found.cost.or_else(|| sizes.cost_of(&self.builder.options)),
             &self.builder,
             guard,
         ))
@@ -531,7 +532,7 @@ impl Run {
                             url: "the request to create a cluster".to_owned(),
                             reason: format!("the cluster is {status}, but there is no id"),
                         })?;
-                        return Ok(Found { id, dashboard: None });
+                        return Ok(Found { id, dashboard: None, cost: None });
                     }
                     watch.look(&status, reply.id.as_deref(), reply.errors)?;
                 }
@@ -613,7 +614,8 @@ impl Run {
         let (mut failures, mut watch, mut parts) = (0, Watch::default(), None);
         loop {
             if cluster.status.is_ready() {
-                return Ok(Found { id: cluster.id, dashboard: cluster.url });
+                let cost = cluster.cost_per_hour(sizes);
+                return Ok(Found { id: cluster.id, dashboard: cluster.url, cost });
             }
             watch.look(&cluster.status, Some(&cluster.id), cluster.errors.clone())?;
             // A picture of the parts is good to have, and no reason to give up.

@@ -325,3 +325,91 @@ async fn resetting_replaces_the_cluster() {
     assert!(second.closes_on_drop());
     second.close().await.unwrap();
 }
+
+/// A certificate for a client of the cluster, made without this crate's own code: the chain, and the key, as PEM.
+async fn certified(emulator: &Emulator, id: &str) -> (String, String) {
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("Dask Client {id}"));
+    let csr = params.serialize_request(&key).unwrap().pem().unwrap();
+    let saturn = Saturn::new(emulator.settings().unwrap()).unwrap();
+    let chain = saturn.legacy(None).sign(id, &csr).await.unwrap();
+    (chain, key.serialize_pem())
+}
+
+fn authority(chain: &str) -> String {
+    let (_, rest) = chain.split_once("-----END CERTIFICATE-----\n").unwrap();
+    rest.to_owned()
+}
+
+#[tokio::test]
+async fn the_proxy_demands_the_name_and_a_certificate_of_the_clusters_authority() {
+    use dask_client::{Client, TlsConfig};
+    let emulator = bare().start().unwrap();
+    let one = cluster(&emulator).start().await.unwrap();
+    let settings = emulator.settings().unwrap();
+    let other = SaturnCluster::builder(settings).start().await.unwrap();
+    let (chain, _) = certified(&emulator, one.id()).await;
+    let (foreign, foreign_key) = certified(&emulator, other.id()).await;
+    let ca = authority(&chain);
+    let connect = |address: String, tls: TlsConfig| {
+        let port = emulator.scheduler_port();
+        Client::builder().address(address).tls(tls).connect_via("127.0.0.1", port).connect()
+    };
+    let none = connect(one.address().to_string(), TlsConfig::new().ca(ca.clone())).await;
+    assert!(none.is_err());
+    let tls = TlsConfig::new().ca(ca.clone()).cert(foreign).key(foreign_key);
+    assert!(connect(one.address().to_string(), tls).await.is_err());
+    let unknown = format!("tls://nobody.localhost:{}", emulator.scheduler_port());
+    assert!(connect(unknown, TlsConfig::new().ca(ca)).await.is_err());
+    let refused: Vec<bool> = emulator.connections().iter().map(|one| one.refused.is_some()).collect();
+    assert_eq!(refused, [true, true, true], "{:?}", emulator.connections());
+}
+
+#[tokio::test]
+async fn the_schedulers_certificate_is_judged_as_asked_for() {
+    use base64::Engine;
+    use saturn_cloud::Verification;
+    let emulator = bare().start().unwrap();
+    let first = cluster(&emulator).start().await.unwrap();
+    // The leaf that the proxy shows, seen as any client of the cluster sees it.
+    let (chain, key) = certified(&emulator, first.id()).await;
+    let host = first.address().host().to_owned();
+    let leaf = {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority(&chain).as_bytes()).unwrap()).unwrap();
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let config = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        let tcp = tokio::net::TcpStream::connect(("127.0.0.1", emulator.scheduler_port())).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        let tls = connector.connect(ServerName::try_from(host).unwrap(), tcp).await.unwrap();
+        tls.get_ref().1.peer_certificates().unwrap()[0].clone()
+    };
+    let body = base64::engine::general_purpose::STANDARD.encode(&leaf);
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    let wrong = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem();
+    for (verification, trusted) in [
+        (Verification::Chain, true),
+        (Verification::Name, true),
+        (Verification::Pinned(pem.into()), true),
+        (Verification::Pinned(wrong.into()), false),
+    ] {
+        let before = emulator.connections().len();
+        let found = cluster(&emulator).verification(verification.clone()).start().await.unwrap();
+        // There is no scheduler behind the door: what counts is whether the door was accepted.
+        assert!(found.connect().await.is_err());
+        let accepted = emulator.connections()[before..].iter().any(|connection| connection.client.is_some());
+        assert_eq!(accepted, trusted, "{verification:?}: {:?}", emulator.connections());
+    }
+}

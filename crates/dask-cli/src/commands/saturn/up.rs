@@ -22,13 +22,14 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     let lines = context.json() || !std::io::stdout().is_terminal();
     let mut starting = description(options)?.start();
     let shown = Shown::new(context, lines);
+    let mut interrupted = std::pin::pin!(stopped());
     let started = loop {
         tokio::select! {
             event = starting.next() => match event {
                 Some(event) => shown.event(&event),
                 None => break starting.await,
             },
-            () = stopped() => {
+            () = &mut interrupted => {
                 shown.end();
                 return Err(given_up(starting.cancel().await?));
             }
@@ -37,7 +38,7 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     let cluster = started.inspect_err(|_| shown.end())?;
     let outcome = tokio::select! {
         outcome = check(&cluster, options, &shown) => outcome,
-        () = stopped() => Err(given_up(None)),
+        () = &mut interrupted => Err(given_up(None)),
     };
     shown.end();
     let health = match outcome {
