@@ -25,7 +25,7 @@ where
     let mut limits = Limits::default();
     limits.message_bytes = 64 << 20;
     limits.decompressed_bytes = 64 << 20;
-    let client = Client::builder().address(address).limits(limits).connect().await.unwrap();
+    let client = Client::builder().address(address).limits(limits).reconnect(None).connect().await.unwrap();
     let one: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
     let two: Future<i64> = client.submit(py("operator:add").args((3, 4))).await.unwrap();
     let both = async { (one.result().await, two.result().await) };

@@ -1,19 +1,20 @@
 //! The client: a cheap handle on one scheduler.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use dask_wire::graph::Submission;
 use dask_wire::session::{KeyState, Session};
 use dask_wire::{Dialect, Key, Message, Peer, Release, Request, Value};
-use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 use crate::call::{Call, KeyMaker};
 use crate::config::ClientBuilder;
 use crate::error::{Error, Result};
 use crate::future::Future;
 use crate::graph::{Graph, Outputs};
+use crate::life::{ClientEvent, Life};
 use crate::net::address::Address;
 use crate::net::comm::Traffic;
 use crate::net::dial::ConnectPhases;
@@ -33,7 +34,9 @@ use crate::wait::CallFuture;
 ///   becomes visible there) when it first submits something.
 /// * Requests go over connections of their own, so that a slow one holds nobody up. Each has a deadline
 ///   ([`ClientBuilder::rpc_timeout`]).
-/// * Nothing is sent twice. When the connection breaks, everybody who waits gets the one cause.
+/// * Nothing is sent twice unless asked for. When the connection breaks, everybody who waits gets the one cause; the
+///   client connects again for what comes later (see [`Reconnect`](crate::Reconnect) and
+///   [`OnReconnect`](crate::OnReconnect)).
 #[derive(Clone)]
 pub struct Client {
     pub(crate) handle: Arc<Handle>,
@@ -57,11 +60,8 @@ pub(crate) struct Shared {
     pub(crate) session: SessionCell,
     pub(crate) settings: ClientBuilder,
     pub(crate) keys: KeyMaker,
-    dialect: Dialect,
+    pub(crate) life: Life,
     phases: ConnectPhases,
-    stream: OnceCell<()>,
-    closing: AtomicBool,
-    end: Mutex<Option<Error>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Client {
         let shared = &self.handle.shared;
         f.debug_struct("Client")
             .field("scheduler", &shared.address)
-            .field("release", &shared.dialect.release())
+            .field("release", &shared.dialect().release())
             .finish_non_exhaustive()
     }
 }
@@ -102,18 +102,15 @@ impl Client {
                 "the scheduler's release is not among the known ones; speaking the nearest dialect",
             );
         }
-        let name = format!("{}-{}", settings.name, uuid::Uuid::new_v4());
+        let name = settings.new_name();
         let session = Session::new(name, dialect, settings.on_reconnect);
         let shared = Shared {
             session: SessionCell::new(session, settings.heartbeat),
             address,
             pool,
             keys: KeyMaker::new(),
-            dialect,
+            life: Life::new(),
             phases,
-            stream: OnceCell::new(),
-            closing: AtomicBool::new(false),
-            end: Mutex::new(None),
             settings,
         };
         Ok(Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) })
@@ -126,12 +123,12 @@ impl Client {
 
     /// The scheduler's release.
     pub fn release(&self) -> Release {
-        self.shared().dialect.release()
+        self.shared().dialect().release()
     }
 
     /// How this client speaks to the scheduler's release.
     pub fn dialect(&self) -> Dialect {
-        self.shared().dialect
+        self.shared().dialect()
     }
 
     /// The name of this client on the scheduler.
@@ -155,6 +152,7 @@ impl Client {
             messages_out: traffic.messages_out.load(Ordering::Relaxed),
             futures: held,
             pending,
+            reconnects: self.shared().life.reconnects(),
         }
     }
 
@@ -220,17 +218,13 @@ impl Client {
     pub async fn close(&self) {
         let shared = self.shared();
         shared.begin_close();
-        let said = async {
-            while shared.stream.initialized() && shared.end().is_none() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
+        let said = shared.life.ended();
         drop(tokio::time::timeout(Duration::from_secs(2), said).await);
     }
 }
 
 /// Asks a fresh connection for the server's release.
-async fn ask_release(
+pub(crate) async fn ask_release(
     comm: &mut crate::net::comm::Comm,
     address: &Address,
     deadline: Duration,
@@ -258,55 +252,35 @@ async fn ask_release(
 
 impl Shared {
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
+        self.life.is_closing()
     }
 
     pub(crate) fn begin_close(&self) {
-        if !self.closing.swap(true, Ordering::AcqRel) {
+        if self.life.close() {
             self.session.change(Session::close);
             self.pool.close();
         }
     }
 
-    /// The stream ended with this error.
-    pub(crate) fn ended(&self, error: Error) {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-    }
-
-    fn end(&self) -> Option<Error> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// An error when nothing can be submitted any more.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.is_closing() {
-            return Err(Error::closed());
-        }
-        self.end().map_or(Ok(()), Err)
+        self.life.check_open()
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
-        self.dialect
+        self.session.look(Session::dialect)
     }
 
-    /// Registers with the scheduler, once.
+    /// Registers with the scheduler, once; waits while the client reconnects.
     pub(crate) async fn stream(self: &Arc<Self>) -> Result<()> {
-        self.check_open()?;
-        let registered = self.stream.get_or_try_init(|| async {
-            let register = async {
-                let mut comm = self.pool.take(&self.address).await?;
-                let name = self.session.look(|session| Arc::clone(session.client()));
-                let first = session::register(&mut comm, &name, Value::Map(Vec::new())).await?;
-                session::deliver(self, &first).map_err(|error| Error::wire(&self.address, error))?;
-                session::spawn(Arc::clone(self), comm);
-                Ok(())
-            };
-            let deadline = self.settings.rpc_timeout;
-            tokio::time::timeout(deadline, register)
-                .await
-                .map_err(|_| Error::timeout(format_args!("registering at {}", self.address), deadline))?
-        });
-        registered.await.copied()
+        if self.life.is_connected() {
+            return Ok(());
+        }
+        let deadline = self.settings.rpc_timeout;
+        match tokio::time::timeout(deadline, session::connected(self)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::timeout(format_args!("{} at {}", self.life.doing(), self.address), deadline)),
+        }
     }
 
     /// Checks, encodes and queues a graph.
@@ -314,7 +288,7 @@ impl Shared {
         let held = |key: &str| self.session.look(|session| session.holds(key));
         submission.check(held)?;
         self.stream().await?;
-        let message = self.dialect.submit(&submission)?;
+        let message = self.dialect().submit(&submission)?;
         self.check_open()?;
         let submission = Arc::new(submission);
         self.session.change(|session| session.submit_encoded(message, submission));
@@ -338,12 +312,19 @@ impl Shared {
         }
         let op = request.op();
         let request = request.into_rpc()?;
-        let message: Message = self.pool.call(peer, op, &request, deadline).await?;
+        let start = Instant::now();
+        let span = tracing::debug_span!("dask.rpc", op, %peer);
+        let message: Message = self.pool.call(peer, op, &request, deadline).instrument(span).await?;
+        let took = start.elapsed();
+        if took >= self.settings.slow_after {
+            tracing::warn!(op, %peer, ?took, "a slow reply");
+            self.life.tell(ClientEvent::Slow { op, took });
+        }
         Reply::new(peer, op, message)
     }
 
     pub(crate) fn request(&self, op: &str) -> Result<Request> {
-        Ok(self.dialect.request(Peer::Scheduler, op)?)
+        Ok(self.dialect().request(Peer::Scheduler, op)?)
     }
 
     /// What the session knows of a key, as an error if it cannot have a result any more.
@@ -381,4 +362,6 @@ pub struct Statistics {
     pub futures: usize,
     /// Those among them whose outcome is open.
     pub pending: usize,
+    /// How often the client registered again after its stream broke.
+    pub reconnects: u64,
 }

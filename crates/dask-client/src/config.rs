@@ -28,6 +28,8 @@ pub struct ClientBuilder {
     pub(crate) pickle_limits: dask_pickle::Limits,
     pub(crate) compression: Option<Compression>,
     pub(crate) on_reconnect: OnReconnect,
+    pub(crate) reconnect: Option<Reconnect>,
+    pub(crate) slow_after: Duration,
     pub(crate) connect_via: Option<(String, u16)>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsConfig>,
@@ -46,9 +48,36 @@ impl Default for ClientBuilder {
             pickle_limits: dask_pickle::Limits::default(),
             compression: None,
             on_reconnect: OnReconnect::default(),
+            reconnect: Some(Reconnect::default()),
+            slow_after: Duration::from_secs(1),
             connect_via: None,
             #[cfg(feature = "tls")]
             tls: None,
+        }
+    }
+}
+
+/// How a client connects again after its stream to the scheduler broke.
+///
+/// What was under way ends by [`OnReconnect`]; this is about the client itself. A peer that broke the protocol is not
+/// tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reconnect {
+    /// The pause before the first attempt; each further one is twice as long. Default 100 ms.
+    pub first_pause: Duration,
+    /// The longest pause. Default 10 s.
+    pub longest_pause: Duration,
+    /// After this time the client gives up and ends. Default 10 minutes.
+    pub within: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(10),
+            within: Duration::from_secs(600),
         }
     }
 }
@@ -118,6 +147,23 @@ impl ClientBuilder {
     pub fn on_reconnect(mut self, policy: OnReconnect) -> Self {
         self.on_reconnect = policy;
         self
+    }
+
+    /// Whether and how the client connects again when its stream breaks. Default: yes, as [`Reconnect::default`] says.
+    /// Work submitted meanwhile waits, for as long as one request may take.
+    pub fn reconnect(mut self, policy: impl Into<Option<Reconnect>>) -> Self {
+        self.reconnect = policy.into();
+        self
+    }
+
+    /// A request that takes longer is reported as [`ClientEvent::Slow`](crate::ClientEvent::Slow). Default 1 s.
+    pub fn slow_after(mut self, limit: Duration) -> Self {
+        self.slow_after = limit;
+        self
+    }
+
+    pub(crate) fn new_name(&self) -> String {
+        format!("{}-{}", self.name, uuid::Uuid::new_v4())
     }
 
     /// Opens connections to the scheduler at this host and port instead of those of its address, which then only name it

@@ -20,11 +20,14 @@ mod call;
 mod cancel;
 mod client;
 mod config;
+#[cfg(feature = "config-files")]
+mod environment;
 mod error;
 mod future;
 mod gather;
 mod graph;
 mod info;
+mod life;
 mod net;
 mod provisioner;
 mod raw;
@@ -34,7 +37,7 @@ mod wait;
 
 pub use call::{Args, Call, py};
 pub use client::{Client, Statistics};
-pub use config::ClientBuilder;
+pub use config::{ClientBuilder, Reconnect};
 pub use dask_pickle as pickle;
 pub use dask_wire::dialect::SubmissionForm;
 pub use dask_wire::exception::PythonError;
@@ -47,6 +50,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use future::Future;
 pub use graph::{Graph, Node, Outputs};
 pub use info::{ClusterVersions, SchedulerInfo, ServerVersions, WorkerHealth, WorkerInfo};
+pub use life::ClientEvent;
 pub use net::address::{Address, BadAddress, Scheme};
 pub use net::dial::ConnectPhases;
 #[cfg(feature = "tls")]

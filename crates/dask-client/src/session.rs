@@ -5,12 +5,13 @@ use std::task::Waker;
 use std::time::Duration;
 
 use dask_wire::session::{Notice, Session};
-use dask_wire::{Message, Value};
+use dask_wire::{Dialect, Message, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::client::Shared;
-use crate::error::Error;
+use crate::client::{Shared, ask_release};
+use crate::error::{Error, ErrorKind};
+use crate::life::{ClientEvent, Stage};
 use crate::net::comm::{Comm, CommReader, CommWriter};
 
 /// Releases wait this long for more of them: each message costs the scheduler more than its content.
@@ -169,17 +170,111 @@ async fn next_batch(cell: &SessionCell) -> Value<'static> {
     }
 }
 
-/// The life of the stream: run it, tell everybody when it ends.
-pub(crate) fn spawn(shared: Arc<Shared>, comm: Comm) {
-    tokio::spawn(async move {
-        let error = run(&shared, comm).await;
-        if shared.is_closing() {
-            tracing::debug!(scheduler = %shared.address, "closed");
-        } else {
-            tracing::warn!(scheduler = %shared.address, %error, "the stream to the scheduler ended");
+/// Waits until the client is registered, and registers it if nobody does.
+pub(crate) async fn connected(shared: &Arc<Shared>) -> Result<(), Error> {
+    let life = &shared.life;
+    loop {
+        match life.stage() {
+            Stage::Connected => return Ok(()),
+            Stage::Ended(error) => return Err(error),
+            Stage::Reconnecting => life.settled().await,
+            Stage::Idle => {
+                let _turn = life.registering().await;
+                if matches!(life.stage(), Stage::Idle) {
+                    let mut comm = shared.pool.take(&shared.address).await?;
+                    let name = shared.session.look(|session| Arc::clone(session.client()));
+                    introduce(shared, &mut comm, &name).await?;
+                    life.enter(Stage::Connected);
+                    tokio::spawn(supervise(Arc::clone(shared), comm));
+                }
+            }
         }
+    }
+}
+
+/// Registers on a comm and applies the scheduler's first message.
+async fn introduce(shared: &Shared, comm: &mut Comm, name: &str) -> Result<(), Error> {
+    let first = register(comm, name, Value::Map(Vec::new())).await?;
+    deliver(shared, &first).map_err(|error| Error::wire(&shared.address, error))
+}
+
+/// The life of the stream: runs it, tells everybody when it ends, connects again if it should.
+async fn supervise(shared: Arc<Shared>, mut comm: Comm) {
+    let life = &shared.life;
+    loop {
+        let error = run(&shared, comm).await;
+        if life.is_closing() {
+            tracing::debug!(scheduler = %shared.address, "closed");
+            shared.session.change(|session| session.disconnected("the client was closed".into()));
+            life.enter(Stage::Ended(Error::closed()));
+            return;
+        }
+        tracing::warn!(scheduler = %shared.address, %error, "the stream to the scheduler ended");
+        // Whoever breaks the protocol would do so again.
+        let again = error.kind() == ErrorKind::ConnectionLost && shared.settings.reconnect.is_some();
+        // Nothing may be submitted between the loss and the new stream.
+        life.enter(if again { Stage::Reconnecting } else { Stage::Ended(error.clone()) });
         let cause: Arc<str> = error.to_string().into();
         shared.session.change(|session| session.disconnected(cause));
-        shared.ended(error);
-    });
+        shared.pool.forget(&shared.address);
+        life.tell(ClientEvent::Disconnected { cause: error.clone() });
+        if !again {
+            return;
+        }
+        let closing = life.closing();
+        comm = tokio::select! {
+            found = find_again(&shared) => match found {
+                Ok(comm) => comm,
+                Err(error) => {
+                    shared.session.change(|session| session.give_up(error.to_string().into()));
+                    life.enter(Stage::Ended(error));
+                    return;
+                }
+            },
+            () = closing => {
+                shared.session.change(|session| session.disconnected("the client was closed".into()));
+                life.enter(Stage::Ended(Error::closed()));
+                return;
+            }
+        };
+        life.enter(Stage::Connected);
+        life.reconnected();
+    }
+}
+
+/// Connects and registers again, with growing pauses, until that works or the policy's time is over.
+async fn find_again(shared: &Shared) -> Result<Comm, Error> {
+    let Some(policy) = shared.settings.reconnect else { return Err(Error::closed()) };
+    let give_up = Instant::now() + policy.within;
+    let mut pause = policy.first_pause;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(policy.longest_pause);
+        match try_again(shared).await {
+            Ok(comm) => return Ok(comm),
+            Err(error) if Instant::now() >= give_up => {
+                return Err(Error::lost(
+                    &shared.address,
+                    format_args!("not reached again within {:?}; at last: {error}", policy.within),
+                ));
+            }
+            Err(error) => tracing::debug!(scheduler = %shared.address, %error, "not reached yet"),
+        }
+    }
+}
+
+async fn try_again(shared: &Shared) -> Result<Comm, Error> {
+    let (mut comm, _) = shared.pool.dialer().open(&shared.address).await?;
+    let release = ask_release(&mut comm, &shared.address, shared.settings.connect_timeout).await?;
+    // A name of its own, since the scheduler may not have noticed yet that the old stream is gone.
+    let name = shared.settings.new_name();
+    let first = timeout(shared.settings.rpc_timeout, register(&mut comm, &name, Value::Map(Vec::new()))).await;
+    let first =
+        first.map_err(|_| Error::timeout(format_args!("registering at {}", shared.address), shared.settings.rpc_timeout))??;
+    let resubmitted = shared.session.change(|session| session.reconnected(name, Dialect::of(release)));
+    if let Err(error) = resubmitted {
+        tracing::warn!(%error, "some work could not be submitted again");
+    }
+    deliver(shared, &first).map_err(|error| Error::wire(&shared.address, error))?;
+    Ok(comm)
 }

@@ -98,6 +98,11 @@ impl Pool {
         }
     }
 
+    /// Closes the idle comms to one server.
+    pub(crate) fn forget(&self, peer: &Address) {
+        self.lock().remove(peer);
+    }
+
     /// Closes all idle comms and refuses new requests.
     pub(crate) fn close(&self) {
         self.room.close();

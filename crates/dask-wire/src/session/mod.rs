@@ -333,11 +333,17 @@ impl<W> Session<W> {
         }
     }
 
-    /// Registered again, perhaps with another scheduler of another release. Kept graphs are submitted again.
+    /// There will be no other connection: what still waits for one ends with this cause.
+    pub fn give_up(&mut self, cause: Arc<str>) {
+        self.end_all(|| LostReason::Disconnected(Arc::clone(&cause)));
+    }
+
+    /// Registered again as `client`, perhaps with another scheduler of another release. Kept graphs are submitted again.
     ///
     /// # Errors
     /// A kept graph cannot be expressed in the new scheduler's release; its futures have ended as lost.
-    pub fn reconnected(&mut self, dialect: Dialect) -> Result<(), SubmitError> {
+    pub fn reconnected(&mut self, client: impl Into<Arc<str>>, dialect: Dialect) -> Result<(), SubmitError> {
+        self.client = client.into();
         self.dialect = dialect;
         self.connected = true;
         let mut outcome = Ok(());

@@ -120,7 +120,7 @@ fn held_work_is_submitted_again_only_when_asked() {
     session.release(&Key::from("b"));
     session.disconnected("gone".into());
     assert!(session.state(&Key::from("a")).unwrap().is_pending());
-    session.reconnected(Dialect::of("2026.8.0".parse().unwrap())).unwrap();
+    session.reconnected("Client-again", Dialect::of("2026.8.0".parse().unwrap())).unwrap();
     let batch = session.take_outgoing().unwrap();
     assert_eq!(ops(&batch), ["update-graph"]);
     assert!(batch.as_array().unwrap()[0].get("expr_ser").is_some());
@@ -212,7 +212,7 @@ proptest! {
                     wanted.clear();
                 }
                 Step::Reconnect if !connected => {
-                    session.reconnected(Dialect::of("2026.8.0".parse().unwrap())).unwrap();
+                    session.reconnected("Client-again", Dialect::of("2026.8.0".parse().unwrap())).unwrap();
                     connected = true;
                 }
                 _ => (),

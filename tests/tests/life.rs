@@ -1,0 +1,177 @@
+//! A client's life in a service: the scheduler dies and comes back, calls are dropped at any point.
+
+use std::future::Future as StdFuture;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use dask_client::{Client, ClientEvent, ErrorKind, Future, Graph, OnReconnect, py};
+use dask_live_tests::{PATIENCE, TestCluster, releases};
+use dask_local::{Protocol, WorkerSpec};
+use futures::StreamExt;
+
+async fn patiently<T>(what: &str, work: impl StdFuture<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} hangs"),
+    }
+}
+
+/// Kills the scheduler, starts it again on its port, and sees to it that a worker is there.
+async fn replace_scheduler(cluster: &TestCluster) {
+    cluster.cluster.kill_scheduler().await.unwrap();
+    cluster.cluster.restart_scheduler().await.unwrap();
+    cluster.cluster.add_worker(WorkerSpec::new().name("later")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scheduler_that_dies_answers_everybody_and_the_client_comes_back() {
+    for release in releases() {
+        let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        let mut events = Box::pin(client.events());
+        let done: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
+        assert_eq!(done.result().await.unwrap(), 3, "{release}");
+        assert!(matches!(events.next().await, Some(ClientEvent::Connected)));
+        let slow: Future<()> = client.submit(py("time:sleep").arg(60)).await.unwrap();
+        let waiting = slow.result();
+        let (answer, ()) = tokio::join!(patiently("the wait", async { waiting.await }), replace_scheduler(&cluster));
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost, "{release}: {error}");
+        // A finished result is lost with its scheduler, too: it released what this client wanted.
+        assert_eq!(done.result().await.unwrap_err().kind(), ErrorKind::Lost);
+        let Some(ClientEvent::Disconnected { cause }) = events.next().await else { panic!("not told") };
+        assert_eq!(cause.kind(), ErrorKind::ConnectionLost, "{cause}");
+        let sum: i64 = patiently("the new scheduler", async {
+            loop {
+                match client.call(py("operator:add").args((20, 22))).deadline(Duration::from_secs(20)).await {
+                    Ok(sum) => break sum,
+                    Err(error) => assert_ne!(error.kind(), ErrorKind::Closed, "{release}: {error}"),
+                }
+            }
+        })
+        .await;
+        assert_eq!(sum, 42, "{release}");
+        assert!(matches!(patiently("an event", events.next()).await, Some(ClientEvent::Reconnected)));
+        assert_eq!(client.statistics().reconnects, 1);
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn work_is_submitted_again_when_asked_for() {
+    for release in releases() {
+        let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
+        let client = cluster.client().on_reconnect(OnReconnect::Resubmit).connect().await.unwrap();
+        let mut graph = Graph::new();
+        let a = graph.add(py("operator:add").args((1, 2)));
+        let b = graph.add(py("operator:mul").args((&a, 10)));
+        let futures: Vec<Future<i64>> =
+            client.submit_graph(graph, [a.key().clone(), b.key().clone()]).await.unwrap();
+        assert_eq!(client.gather(&futures).await.unwrap(), [3, 30]);
+        replace_scheduler(&cluster).await;
+        assert_eq!(patiently("the second run", client.gather(&futures)).await.unwrap(), [3, 30], "{release}");
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_may_not_reconnect_ends() {
+    let cluster = TestCluster::start("2026.8.0", Protocol::Tcp).await.unwrap();
+    let client = cluster.client().reconnect(None).connect().await.unwrap();
+    let slow: Future<()> = client.submit(py("time:sleep").arg(60)).await.unwrap();
+    cluster.cluster.kill_scheduler().await.unwrap();
+    assert_eq!(patiently("the wait", async { slow.result().await }).await.unwrap_err().kind(), ErrorKind::Lost);
+    let error = patiently("the call", async { client.call::<i64>(py("os:getpid")).await }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
+}
+
+/// Polls a future so many times, then drops it.
+struct Impatient<F> {
+    inner: Pin<Box<F>>,
+    polls: usize,
+}
+
+impl<F: StdFuture> StdFuture for Impatient<F> {
+    type Output = Option<F::Output>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.polls == 0 {
+            return Poll::Ready(None);
+        }
+        self.polls -= 1;
+        match self.inner.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Drops what `make` gives after 0, 1, 2, … polls until it is done in time; after each, the session must still work.
+async fn drop_at_every_await<F: StdFuture>(what: &str, client: &Client, mut make: impl FnMut() -> F) {
+    for polls in 0..40 {
+        let attempt = Impatient { inner: Box::pin(make()), polls };
+        let done = patiently(what, attempt).await.is_some();
+        let sum: i64 = patiently("the session", async { client.call(py("operator:add").args((polls, 1))).await })
+            .await
+            .unwrap_or_else(|error| panic!("after {what} dropped at poll {polls}: {error}"));
+        assert_eq!(sum, polls as i64 + 1);
+        if done {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_dropped_at_any_await_leave_the_session_usable() {
+    for release in releases() {
+        let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
+        let connect = || cluster.client().connect();
+        let client = connect().await.unwrap();
+        // Registering itself, on a fresh client each time.
+        for polls in 0..20 {
+            let fresh = connect().await.unwrap();
+            let call = async { fresh.call::<i64>(py("operator:add").args((1, 2))).await };
+            drop(patiently("registering", Impatient { inner: Box::pin(call), polls }).await);
+            let sum: i64 = patiently("the fresh client", async { fresh.call(py("operator:add").args((1, 2))).await })
+                .await
+                .unwrap();
+            assert_eq!(sum, 3);
+        }
+        drop_at_every_await("connect", &client, connect).await;
+        drop_at_every_await("call", &client, || {
+            let client = client.clone();
+            async move { client.call::<i64>(py("operator:add").args((1, 2))).await }
+        })
+        .await;
+        drop_at_every_await("scheduler_info", &client, || client.scheduler_info()).await;
+        drop_at_every_await("versions", &client, || client.versions()).await;
+        drop_at_every_await("health", &client, || client.health(Duration::from_secs(5))).await;
+        let futures: Vec<Future<i64>> = {
+            let mut futures = Vec::new();
+            for n in 0..10 {
+                futures.push(client.submit(py("operator:add").args((n, n))).await.unwrap());
+            }
+            futures
+        };
+        drop_at_every_await("gather", &client, || client.gather(&futures)).await;
+        drop_at_every_await("cancel", &client, || client.cancel(&futures)).await;
+        drop_at_every_await("compute", &client, || {
+            let mut graph = Graph::new();
+            let a = graph.add(py("operator:add").args((1, 2)));
+            client.compute::<_, i64>(graph, a)
+        })
+        .await;
+        drop(futures);
+        // Nothing of all that is held any more.
+        patiently("letting go", async {
+            while client.statistics().futures > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
