@@ -182,7 +182,8 @@ pub(crate) async fn connected(shared: &Arc<Shared>) -> Result<(), Error> {
                 let _turn = life.registering().await;
                 if matches!(life.stage(), Stage::Idle) {
                     let mut comm = shared.pool.take(&shared.address).await?;
-                    let name = shared.session.look(|session| Arc::clone(session.client()));
+                    let name = shared.settings.new_name();
+                    shared.session.change(|session| session.rename(name.as_str()));
                     introduce(shared, &mut comm, &name).await?;
                     life.enter(Stage::Connected);
                     tokio::spawn(supervise(Arc::clone(shared), comm));

@@ -118,6 +118,12 @@ impl<W> Session<W> {
         &self.client
     }
 
+    /// Another name for the next attempt to register. One that was used cannot be used again: the scheduler may still
+    /// have to notice that the attempt was given up, and then removes the client of that name.
+    pub fn rename(&mut self, client: impl Into<Arc<str>>) {
+        self.client = client.into();
+    }
+
     /// The scheduler's dialect.
     pub fn dialect(&self) -> Dialect {
         self.dialect
