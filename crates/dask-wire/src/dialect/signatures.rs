@@ -79,10 +79,7 @@ pub(super) const SCHEDULER: &[Op] = &[
         "log_event",
         &[era(r(2020, 12, 0), r(2022, 5, 2), "worker? topic? msg?"), era(r(2022, 6, 0), NEWEST, "topic msg")],
     ),
-    op(
-        "logs",
-        &[era(r(2, 30, 0), r(2022, 1, 0), "n?"), era(r(2022, 1, 1), NEWEST, "start? n? timestamps?")],
-    ),
+    op("logs", &[era(r(2, 30, 0), r(2022, 1, 0), "n?"), era(r(2022, 1, 1), NEWEST, "start? n? timestamps?")]),
     op("memory_sampler_start", &[era(r(2021, 11, 2), NEWEST, "client measure interval")]),
     op("memory_sampler_stop", &[era(r(2021, 11, 2), NEWEST, "key")]),
     op("multi_lock_acquire", &[era(r(2021, 3, 1), NEWEST, "locks? id? timeout? num_locks?")]),
