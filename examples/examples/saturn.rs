@@ -100,6 +100,7 @@ impl Account {
 
 /// As Python shows a dict.
 fn as_python(health: &BTreeMap<String, WorkerHealth>) -> String {
-    let workers = health.iter().map(|(worker, health)| format!("'{worker}': {{'status': '{}'}}", health.status));
+    let workers =
+        health.iter().map(|(worker, health)| format!("'{worker}': {{'status': '{}'}}", health.status));
     format!("{{{}}}", workers.collect::<Vec<_>>().join(", "))
 }

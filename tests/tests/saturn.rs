@@ -7,7 +7,9 @@ use dask_client::{Provisioner, py};
 use dask_live_tests::PATIENCE;
 use dask_local::LocalCluster;
 use saturn_cloud::emulator::{Emulator, Outcome, Recorded};
-use saturn_cloud::{Backoff, ClusterBuilder, Component, Error, Resource, SaturnCluster, Status, Verification};
+use saturn_cloud::{
+    Backoff, ClusterBuilder, Component, Error, Resource, SaturnCluster, Status, Verification,
+};
 
 const SOON: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(400));
 
@@ -73,7 +75,10 @@ async fn both(version: &str, project: bool) -> (Vec<String>, serde_json::Value) 
     assert_eq!(total, 285);
     let health = client.health(PATIENCE).await.unwrap();
     assert_eq!(health.len(), 2);
-    assert!(health.iter().all(|(worker, health)| worker.starts_with("tcp://") && health.is_ok()), "{health:?}");
+    assert!(
+        health.iter().all(|(worker, health)| worker.starts_with("tcp://") && health.is_ok()),
+        "{health:?}"
+    );
     client.close().await;
     cluster.scale(1).await.unwrap();
     cluster.adapt(1, 2).await.unwrap();
@@ -87,7 +92,11 @@ async fn both(version: &str, project: bool) -> (Vec<String>, serde_json::Value) 
     assert_eq!(theirs, ours);
     // Both came by the proxy: with the cluster's name, no protocol, and a certificate of their own.
     for connection in emulator.connections() {
-        assert!(connection.server_name.is_some_and(|name| name.starts_with("d-")), "{:?}", connection.refused);
+        assert!(
+            connection.server_name.is_some_and(|name| name.starts_with("d-")),
+            "{:?}",
+            connection.refused
+        );
         assert_eq!((connection.protocols.len(), connection.refused), (0, None));
         assert!(connection.client.is_some_and(|name| name.starts_with("CN=Dask Client ")));
     }

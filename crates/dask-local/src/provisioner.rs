@@ -31,8 +31,12 @@ impl Cluster for LocalCluster {
     fn scale(&self, workers: u32) -> BoxFuture<'_, Result<(), ProvisionError>> {
         Box::pin(async move {
             let want = usize::try_from(workers)?;
-            let running: Vec<usize> =
-                self.workers().into_iter().filter(|worker| worker.running).map(|worker| worker.index).collect();
+            let running: Vec<usize> = self
+                .workers()
+                .into_iter()
+                .filter(|worker| worker.running)
+                .map(|worker| worker.index)
+                .collect();
             for _ in running.len()..want {
                 self.add_worker(WorkerSpec::new()).await?;
             }

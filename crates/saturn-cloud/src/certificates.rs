@@ -98,7 +98,8 @@ mod tests {
         assert_eq!(found.anchors().len(), 1);
         assert_eq!(found.leaf.trim(), leaf.trim().replace("\r\n", "\n"));
         // Text around the certificates and other line ends do not matter.
-        let windows = format!("Subject: x\r\n{leaf}\r\n{authority}").replace("\r\n", "\n").replace('\n', "\r\n");
+        let windows =
+            format!("Subject: x\r\n{leaf}\r\n{authority}").replace("\r\n", "\n").replace('\n', "\r\n");
         assert_eq!(identity(&windows).unwrap().anchors().len(), 1);
         let three = format!("{leaf}{authority}{}", certificate("root"));
         assert_eq!(identity(&three).unwrap().anchors().len(), 2);

@@ -128,7 +128,8 @@ impl SaturnCluster {
         }
         let application = csr::apply(&self.id).await?;
         let chain = self.surface.legacy(&self.saturn).sign(&self.id, &application.csr).await?;
-        let identity = Identity::new(&self.id, &chain, application.key).map_err(|error| self.with_aftermath(error))?;
+        let identity =
+            Identity::new(&self.id, &chain, application.key).map_err(|error| self.with_aftermath(error))?;
         Ok((builder.tls(identity.tls(&self.verification)), Some(identity)))
     }
 
@@ -137,7 +138,9 @@ impl SaturnCluster {
         match &self.via {
             Some((host, port)) => Some((host.clone(), port.unwrap_or(self.address.port()))),
             // Such names are this machine by definition (RFC 6761), whether or not its resolver knows.
-            None if self.address.host().ends_with(".localhost") => Some(("127.0.0.1".to_owned(), self.address.port())),
+            None if self.address.host().ends_with(".localhost") => {
+                Some(("127.0.0.1".to_owned(), self.address.port()))
+            }
             None => None,
         }
     }
@@ -166,7 +169,11 @@ impl SaturnCluster {
         let id = self.id.clone();
         let status = match error.kind() {
             ErrorKind::Config if identity.is_some() => {
-                return self.with_aftermath(Error::BadChain { id, reason: error.to_string(), after: Aftermath::Left });
+                return self.with_aftermath(Error::BadChain {
+                    id,
+                    reason: error.to_string(),
+                    after: Aftermath::Left,
+                });
             }
             ErrorKind::Connect | ErrorKind::ConnectionLost | ErrorKind::NotDask | ErrorKind::Timeout => {
                 self.status().await
@@ -179,11 +186,17 @@ impl SaturnCluster {
             Ok(status) if status.is_over() || status == Status::Stopping => Error::ClusterDied { id, status },
             status => {
                 let foreign = match identity.filter(|_| error.kind() == ErrorKind::Connect) {
-                    Some(identity) => diagnose::is_foreign(&self.address, self.way(), identity, self.connect_timeout).await,
+                    Some(identity) => {
+                        diagnose::is_foreign(&self.address, self.way(), identity, self.connect_timeout).await
+                    }
                     None => false,
                 };
                 if foreign {
-                    return self.with_aftermath(Error::WrongAuthority { id, address, after: Aftermath::Left });
+                    return self.with_aftermath(Error::WrongAuthority {
+                        id,
+                        address,
+                        after: Aftermath::Left,
+                    });
                 }
                 let status = status.unwrap_or_else(|_| Status::Other("of unknown status".to_owned()));
                 let after = Aftermath::Left;

@@ -2,8 +2,8 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rcgen::{
-    CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, KeyPair, PKCS_RSA_SHA256, PublicKeyData,
-    RsaKeySize,
+    CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, KeyPair, PKCS_RSA_SHA256,
+    PublicKeyData, RsaKeySize,
 };
 use secrecy::SecretString;
 
@@ -84,7 +84,9 @@ mod tests {
         let (_, csr) = X509CertificationRequest::from_der(&pem.contents).unwrap();
         let info = &csr.certification_request_info;
         assert_eq!(info.subject.to_string(), "CN=Dask Client c-1");
-        let x509_parser::public_key::PublicKey::RSA(key) = info.subject_pki.parsed().unwrap() else { panic!("no RSA") };
+        let x509_parser::public_key::PublicKey::RSA(key) = info.subject_pki.parsed().unwrap() else {
+            panic!("no RSA")
+        };
         assert_eq!((key.key_size(), key.try_exponent().unwrap()), (2048, 65537));
         assert_eq!(csr.signature_algorithm.algorithm.to_id_string(), "1.2.840.113549.1.1.11");
         let extensions: Vec<_> = info
@@ -99,7 +101,9 @@ mod tests {
         assert_eq!(shape, expected.map(|(oid, critical)| (oid.to_owned(), critical)));
         let parsed: Vec<_> = extensions.iter().map(X509Extension::parsed_extension).collect();
         assert!(matches!(parsed[0], ParsedExtension::BasicConstraints(limits) if !limits.ca));
-        assert!(matches!(parsed[1], ParsedExtension::ExtendedKeyUsage(usage) if usage.client_auth && !usage.server_auth));
+        assert!(
+            matches!(parsed[1], ParsedExtension::ExtendedKeyUsage(usage) if usage.client_auth && !usage.server_auth)
+        );
         assert!(matches!(parsed[2], ParsedExtension::SubjectKeyIdentifier(id) if id.0.len() == 20));
     }
 }

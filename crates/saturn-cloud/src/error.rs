@@ -16,7 +16,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// No URL was given.
-    #[error("no Saturn Cloud URL is given; set SATURN_BASE_URL, or give the URL, such as https://app.community.saturnenterprise.io")]
+    #[error(
+        "no Saturn Cloud URL is given; set SATURN_BASE_URL, or give the URL, such as https://app.community.saturnenterprise.io"
+    )]
     MissingUrl,
     /// The URL cannot be used.
     #[error("the Saturn Cloud URL {url:?} cannot be used: {reason}")]
@@ -102,7 +104,10 @@ pub enum Error {
         after: Duration,
     },
     /// Something else than Saturn Cloud's API answers, such as a web page.
-    #[error("{url} answers {status} with {what}, where Saturn Cloud's API answers JSON; is the URL right?{}", quoted(excerpt))]
+    #[error(
+        "{url} answers {status} with {what}, where Saturn Cloud's API answers JSON; is the URL right?{}",
+        quoted(excerpt)
+    )]
     NotSaturn {
         /// What was asked for.
         url: String,
@@ -122,7 +127,10 @@ pub enum Error {
         location: String,
     },
     /// The server does not accept the token (401).
-    #[error("Saturn Cloud at {url} does not accept the token; copy it again, or make a new one{}", quoted(message))]
+    #[error(
+        "Saturn Cloud at {url} does not accept the token; copy it again, or make a new one{}",
+        quoted(message)
+    )]
     Unauthorized {
         /// What was asked for.
         url: String,
@@ -146,7 +154,10 @@ pub enum Error {
         message: String,
     },
     /// There is no such project, or the token's user cannot see it.
-    #[error("there is no project {project_id:?} for this token; its id is the last part of its URL{}", quoted(message))]
+    #[error(
+        "there is no project {project_id:?} for this token; its id is the last part of its URL{}",
+        quoted(message)
+    )]
     UnknownProject {
         /// What was given.
         project_id: String,
@@ -164,7 +175,10 @@ pub enum Error {
         message: String,
     },
     /// There is no such cluster.
-    #[error("there is no cluster {id:?} for this token; list those that run to see their ids{}", quoted(message))]
+    #[error(
+        "there is no cluster {id:?} for this token; list those that run to see their ids{}",
+        quoted(message)
+    )]
     UnknownCluster {
         /// What was given.
         id: String,
@@ -218,7 +232,9 @@ pub enum Error {
         after: Aftermath,
     },
     /// The cluster could not be closed.
-    #[error("closing cluster {id}: {source}; it may run and cost: try again, or close it in the web interface")]
+    #[error(
+        "closing cluster {id}: {source}; it may run and cost: try again, or close it in the web interface"
+    )]
     NotClosed {
         /// The cluster.
         id: String,
@@ -226,7 +242,9 @@ pub enum Error {
         source: Box<Error>,
     },
     /// The cluster stopped while it was expected to start.
-    #[error("the cluster {id} is {status} instead of starting; start it again, and look into its logs; {after}")]
+    #[error(
+        "the cluster {id} is {status} instead of starting; start it again, and look into its logs; {after}"
+    )]
     ClusterStopped {
         /// The cluster.
         id: String,
@@ -312,7 +330,9 @@ pub enum Error {
         after: Aftermath,
     },
     /// The cluster runs, but not enough workers have come.
-    #[error("cluster {id} has {have} of {want} workers after {waited:?}; look into the workers' logs; {after}")]
+    #[error(
+        "cluster {id} has {have} of {want} workers after {waited:?}; look into the workers' logs; {after}"
+    )]
     TooFewWorkers {
         /// The cluster.
         id: String,
@@ -432,7 +452,9 @@ impl std::fmt::Display for Aftermath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Closed => "it was closed",
-            Self::NotClosed => "closing it failed, so it may run and cost: close it by its id or in the web interface",
+            Self::NotClosed => {
+                "closing it failed, so it may run and cost: close it by its id or in the web interface"
+            }
             Self::Left => "it was left as it is and may cost: close it when it is not needed",
             Self::Guarded => "it is closed when this program lets go of it",
         })

@@ -73,9 +73,9 @@ impl Guard {
         drop(self.orders.send(Order::Close));
         let Some(closed) = self.closed.take() else { return Ok(()) };
         let id = self.id.clone();
-        tokio::task::spawn_blocking(move || outcome(closed, &id))
-            .await
-            .unwrap_or_else(|error| Err(Error::Crypto { what: "wait for the cluster's end", reason: error.to_string() }))
+        tokio::task::spawn_blocking(move || outcome(closed, &id)).await.unwrap_or_else(|error| {
+            Err(Error::Crypto { what: "wait for the cluster's end", reason: error.to_string() })
+        })
     }
 }
 
@@ -130,7 +130,9 @@ fn close(settings: Settings, surface: &Surface, id: &str) -> Result<()> {
         loop {
             tries += 1;
             match surface.close(&saturn, id).await {
-                Err(error) if error.is_transient() && tries < TRIES => tokio::time::sleep(BETWEEN_TRIES).await,
+                Err(error) if error.is_transient() && tries < TRIES => {
+                    tokio::time::sleep(BETWEEN_TRIES).await
+                }
                 outcome => {
                     if outcome.is_ok() {
                         tracing::info!(cluster = id, "the cluster is closed");

@@ -36,7 +36,11 @@ impl Saturn {
     /// The server cannot be reached or refuses: the cluster may still run.
     pub async fn close(&self, id: &str) -> Result<()> {
         let gone = match self.legacy(None).close(id).await {
-            Err(error @ (Error::UnknownCluster { .. } | Error::NotSaturn { .. } | Error::Server { status: 405, .. })) => error,
+            Err(
+                error @ (Error::UnknownCluster { .. }
+                | Error::NotSaturn { .. }
+                | Error::Server { status: 405, .. }),
+            ) => error,
             outcome => return outcome,
         };
         match self.public().stop(id).await {

@@ -246,7 +246,8 @@ mod tests {
             name => environment(name),
         };
         assert_eq!(Settings::builder().build_with(both).unwrap().base_url(), "https://new.example/");
-        let settings = Settings::builder().base_url("https://mine.example").token("x").build_with(both).unwrap();
+        let settings =
+            Settings::builder().base_url("https://mine.example").token("x").build_with(both).unwrap();
         assert_eq!(settings.base_url(), "https://mine.example/");
         assert_eq!(settings.authorization().unwrap(), "token x");
     }
@@ -261,7 +262,13 @@ mod tests {
 
     #[test]
     fn urls_that_cannot_be_used_are_refused() {
-        for bad in ["app.example", "ftp://a.example", "https://", "https://u:secret@a.example", "https://a.example/?x=1"] {
+        for bad in [
+            "app.example",
+            "ftp://a.example",
+            "https://",
+            "https://u:secret@a.example",
+            "https://a.example/?x=1",
+        ] {
             let error = url(bad).unwrap_err();
             assert!(matches!(error, Error::BadUrl { .. }), "{bad}: {error}");
             assert!(!error.to_string().contains("secret"), "{error}");
@@ -269,7 +276,9 @@ mod tests {
         assert!(matches!(url("http://a.example"), Err(Error::PlainHttp { .. })));
         let allowed = Settings::builder().base_url("http://a.example").token("x").allow_plain_http(true);
         assert!(allowed.build_with(NOTHING).is_ok());
-        for good in ["http://127.0.0.1:8080", "http://[::1]:1", "http://localhost:1/", "https://a.example/sub"] {
+        for good in
+            ["http://127.0.0.1:8080", "http://[::1]:1", "http://localhost:1/", "https://a.example/sub"]
+        {
             assert!(url(good).is_ok(), "{good}");
         }
     }
@@ -285,12 +294,17 @@ mod tests {
 
     #[test]
     fn the_token_shows_nowhere() {
-        let settings = Settings::builder().base_url("https://a.example").token("s3cret").build_with(NOTHING).unwrap();
+        let settings =
+            Settings::builder().base_url("https://a.example").token("s3cret").build_with(NOTHING).unwrap();
         assert!(!format!("{settings:?}").contains("s3cret"));
         assert!(!format!("{:?}", Settings::builder().token("s3cret")).contains("s3cret"));
         assert!(!format!("{:?}", settings.authorization().unwrap()).contains("s3cret"));
         assert_eq!(settings.redact("bad token s3cret!"), "bad token [token]!");
-        let error = Settings::builder().base_url("https://a.example").token("s3 cret").build_with(NOTHING).unwrap_err();
+        let error = Settings::builder()
+            .base_url("https://a.example")
+            .token("s3 cret")
+            .build_with(NOTHING)
+            .unwrap_err();
         assert!(!error.to_string().contains("s3"), "{error}");
     }
 
@@ -304,6 +318,9 @@ mod tests {
         assert_eq!(builder().build_with(NOTHING).unwrap().authorization().unwrap(), "token 0123abc");
         std::fs::write(&path, "0123abc").unwrap();
         let error = builder().build_with(NOTHING).unwrap_err();
-        assert!(matches!(error, Error::TokenFile { .. }) && !error.to_string().contains("0123abc"), "{error}");
+        assert!(
+            matches!(error, Error::TokenFile { .. }) && !error.to_string().contains("0123abc"),
+            "{error}"
+        );
     }
 }

@@ -123,7 +123,11 @@ impl Sizes {
 
     /// As [`Sizes::cost_per_hour`] for options that name both sizes and the number of workers.
     pub fn cost_of(&self, options: &ClusterOptions) -> Option<f64> {
-        self.cost_per_hour(options.worker_size.as_deref()?, options.n_workers?, options.scheduler_size.as_deref()?)
+        self.cost_per_hour(
+            options.worker_size.as_deref()?,
+            options.n_workers?,
+            options.scheduler_size.as_deref()?,
+        )
     }
 }
 
@@ -164,7 +168,8 @@ mod tests {
 
     #[test]
     fn only_what_is_set_is_sent_in_the_order_of_dask_saturn() {
-        let options = ClusterOptions::new().nthreads(32).n_workers(3).scheduler_size("a").worker_is_spot(false);
+        let options =
+            ClusterOptions::new().nthreads(32).n_workers(3).scheduler_size("a").worker_is_spot(false);
         let text = serde_json::to_string(&options).unwrap();
         assert_eq!(text, r#"{"n_workers":3,"worker_is_spot":false,"scheduler_size":"a","nthreads":32}"#);
     }

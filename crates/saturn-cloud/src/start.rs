@@ -235,7 +235,13 @@ impl ClusterBuilder {
     pub fn start(self) -> Starting {
         let (sender, events) = mpsc::unbounded_channel();
         let slot = Arc::new(Mutex::new(Slot::default()));
-        let run = Run { events: sender, slot: Arc::clone(&slot), begun: Instant::now(), builder: self, told: HashSet::new() };
+        let run = Run {
+            events: sender,
+            slot: Arc::clone(&slot),
+            begun: Instant::now(),
+            builder: self,
+            told: HashSet::new(),
+        };
         Starting { events, work: Some(Box::pin(run.start())), outcome: None, slot }
     }
 
@@ -252,7 +258,9 @@ impl ClusterBuilder {
         match &self.target {
             Target::Project(id) if id.trim().is_empty() => return bad("project_id", "it is empty"),
             Target::Cluster(id) if id.trim().is_empty() => return bad("cluster_id", "it is empty"),
-            Target::Resource(resource) if resource.parts().1.trim().is_empty() => return bad("resource", "its id is empty"),
+            Target::Resource(resource) if resource.parts().1.trim().is_empty() => {
+                return bad("resource", "its id is empty");
+            }
             Target::Resource(_) | Target::Cluster(_) if self.reset => {
                 return bad("reset", "only the cluster of a project or of the token's resource can be reset");
             }
@@ -357,7 +365,9 @@ impl IntoFuture for Starting {
             match (self.outcome.take(), self.work.take()) {
                 (Some(outcome), _) => outcome,
                 (None, Some(work)) => work.await,
-                (None, None) => Err(Error::BadOption { option: "start", reason: "it was given up".to_owned() }),
+                (None, None) => {
+                    Err(Error::BadOption { option: "start", reason: "it was given up".to_owned() })
+                }
             }
         })
     }
@@ -416,12 +426,19 @@ impl Run {
         self.finish(saturn, surface, sizes, found).await
     }
 
-    async fn finish(&mut self, saturn: &Saturn, surface: Surface, sizes: Sizes, found: Found) -> Result<SaturnCluster> {
+    async fn finish(
+        &mut self,
+        saturn: &Saturn,
+        surface: Surface,
+        sizes: Sizes,
+        found: Found,
+    ) -> Result<SaturnCluster> {
         let info = surface.legacy(saturn).info(&found.id).await?;
-        let address: dask_client::Address = info.scheduler_address.parse().map_err(|error| Error::BadReply {
-            url: format!("the information about cluster {}", found.id),
-            reason: format!("{error}"),
-        })?;
+        let address: dask_client::Address =
+            info.scheduler_address.parse().map_err(|error| Error::BadReply {
+                url: format!("the information about cluster {}", found.id),
+                reason: format!("{error}"),
+            })?;
         self.send(Progress::Ready {
             id: found.id.clone(),
             address: address.to_string(),
@@ -475,7 +492,8 @@ impl Run {
             Some(keep) => !keep,
             None => ours,
         };
-        let guard = if close && held(&self.slot).guard.is_none() { Some(self.guard(surface, id)?) } else { None };
+        let guard =
+            if close && held(&self.slot).guard.is_none() { Some(self.guard(surface, id)?) } else { None };
         let mut slot = held(&self.slot);
         slot.id = Some(id.to_owned());
         if guard.is_some() {
@@ -591,7 +609,8 @@ impl Run {
         let answer = receiver.await;
         held(&self.slot).request = None;
         answer.unwrap_or_else(|_| {
-            let reason = "the runtime ended while the cluster was being created; look whether it runs".to_owned();
+            let reason =
+                "the runtime ended while the cluster was being created; look whether it runs".to_owned();
             Err(Error::Unreachable { url: self.builder.settings.base_url().to_owned(), reason })
         })
     }
@@ -703,10 +722,13 @@ mod tests {
     fn a_stopped_cluster_is_given_time_to_start_and_no_second_chance() {
         let mut watch = Watch::default();
         let mut look = |status: Status| watch.look(&status, Some("c"), Vec::new());
-        assert!(look(Status::Stopping).is_ok() && look(Status::Stopped).is_ok() && look(Status::Pending).is_ok());
+        assert!(
+            look(Status::Stopping).is_ok() && look(Status::Stopped).is_ok() && look(Status::Pending).is_ok()
+        );
         assert!(matches!(look(Status::Closed), Err(Error::ClusterStopped { .. })));
         let mut watch = Watch::default();
-        let outcomes: Vec<bool> = (0..3).map(|_| watch.look(&Status::Stopped, None, Vec::new()).is_ok()).collect();
+        let outcomes: Vec<bool> =
+            (0..3).map(|_| watch.look(&Status::Stopped, None, Vec::new()).is_ok()).collect();
         assert_eq!(outcomes, [true, true, false]);
         let error = watch.look(&Status::Error, Some("c"), vec!["no".into(), "quota".into()]).unwrap_err();
         assert!(error.to_string().contains("no quota"), "{error}");

@@ -103,8 +103,18 @@ mod tests {
 
     #[test]
     fn every_word_of_the_life_cycle_is_known_and_others_are_kept() {
-        let words =
-            ["pending", "created", "starting", "ready", "running", "stopping", "stopped", "closed", "completed", "error"];
+        let words = [
+            "pending",
+            "created",
+            "starting",
+            "ready",
+            "running",
+            "stopping",
+            "stopped",
+            "closed",
+            "completed",
+            "error",
+        ];
         for word in words {
             let status = Status::from(word.to_owned());
             assert!(!matches!(status, Status::Other(_)));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use saturn_cloud::emulator::{Chain, Emulator, EmulatorBuilder, Fault, Outcome};
 use saturn_cloud::{
-    Aftermath, Backoff, ClusterBuilder, ClusterOptions, Error, Progress, Resource, Saturn, SaturnCluster, Settings, Status,
+    Aftermath, Backoff, ClusterBuilder, ClusterOptions, Error, Progress, Resource, Saturn, SaturnCluster,
+    Settings, Status,
 };
 
 const SOON: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(50));
@@ -62,12 +63,14 @@ async fn a_wrong_url_is_told_by_what_answers_there() {
     let error = cluster(&emulator).start().await.unwrap_err();
     assert!(matches!(&error, Error::NotSaturn { excerpt, .. } if excerpt == "Sign in"), "{error}");
     // A page that is not there at all, below some other site.
-    let site = Settings::builder().base_url(format!("{}/elsewhere", emulator.url())).token("t").build().unwrap();
+    let site =
+        Settings::builder().base_url(format!("{}/elsewhere", emulator.url())).token("t").build().unwrap();
     let error = Saturn::new(site).unwrap().public().list().await.unwrap_err();
     assert!(matches!(error, Error::NotSaturn { .. } | Error::BadReply { .. }), "{error}");
     // Nothing listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let nowhere = Settings::builder().base_url(format!("http://127.0.0.1:{port}")).token("s3cret").build().unwrap();
+    let nowhere =
+        Settings::builder().base_url(format!("http://127.0.0.1:{port}")).token("s3cret").build().unwrap();
     let error = Saturn::new(nowhere).unwrap().public().list().await.unwrap_err();
     assert!(matches!(&error, Error::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
@@ -87,7 +90,10 @@ async fn a_wrong_url_is_told_by_what_answers_there() {
 async fn wrong_sizes_are_refused_before_anything_is_created() {
     let emulator = bare().start().unwrap();
     let error = cluster(&emulator).worker_size("huge").start().await.unwrap_err();
-    assert!(matches!(&error, Error::WrongSize { valid, .. } if valid.contains(&"8xlarge".to_owned())), "{error}");
+    assert!(
+        matches!(&error, Error::WrongSize { valid, .. } if valid.contains(&"8xlarge".to_owned())),
+        "{error}"
+    );
     let error = cluster(&emulator).scheduler_size("g4dnxlarge").start().await.unwrap_err();
     assert!(matches!(error, Error::SizeDisabled { .. }), "{error}");
     assert!(emulator.requests().iter().all(|request| request.method == "GET"));
@@ -212,7 +218,10 @@ async fn a_failure_after_the_start_names_the_cluster_and_closes_it() {
     let error = cluster(&emulator).start().await.unwrap_err();
     let Error::Starting { id, after, source } = &error else { panic!("{error}") };
     assert_eq!((id, *after), (&emulator.clusters()[0].0, Aftermath::Closed));
-    assert!(matches!(**source, Error::Server { status: 500, .. }) && error.to_string().contains("boom"), "{error}");
+    assert!(
+        matches!(**source, Error::Server { status: 500, .. }) && error.to_string().contains("boom"),
+        "{error}"
+    );
     assert_eq!(statuses(&emulator), [Status::Closed]);
     // When closing fails as well, the id is what is left.
     let emulator = boom().fault(Fault::new("/close", 403, "not yours")).start().unwrap();
@@ -282,7 +291,8 @@ async fn a_cluster_that_dies_after_it_was_ready_is_told() {
 async fn the_public_api_creates_starts_lists_and_stops() {
     let emulator = bare().delay(Duration::from_millis(100)).start().unwrap();
     let saturn = Saturn::new(emulator.settings().unwrap()).unwrap();
-    let options = ClusterOptions::new().n_workers(3).worker_size("8xlarge").scheduler_size("2xlarge").nthreads(32);
+    let options =
+        ClusterOptions::new().n_workers(3).worker_size("8xlarge").scheduler_size("2xlarge").nthreads(32);
     let mut starting = SaturnCluster::builder(emulator.settings().unwrap())
         .resource(Resource::Workspace(emulator.workspace_id().to_owned()))
         .options(options)
@@ -310,7 +320,14 @@ async fn the_public_api_creates_starts_lists_and_stops() {
     assert_eq!(saturn.public().get(&id).await.unwrap().status, Status::Stopped);
     assert!(saturn.running().await.unwrap().is_empty());
     // Stopped, it can be started again by its id, and is then ours to close.
-    drop(SaturnCluster::builder(emulator.settings().unwrap()).cluster_id(&id).backoff(SOON).start().await.unwrap());
+    drop(
+        SaturnCluster::builder(emulator.settings().unwrap())
+            .cluster_id(&id)
+            .backoff(SOON)
+            .start()
+            .await
+            .unwrap(),
+    );
     assert_eq!(statuses(&emulator), [Status::Stopped]);
     saturn.public().delete(&id, false).await.unwrap();
     assert!(emulator.clusters().is_empty());

@@ -243,7 +243,9 @@ impl Answer {
         });
         match self.status.as_u16() {
             300..=399 if !location.is_empty() => Error::Redirected { url, location: location.to_owned() },
-            401 if spoken.to_ascii_lowercase().contains("expired") => Error::TokenExpired { url, message: spoken },
+            401 if spoken.to_ascii_lowercase().contains("expired") => {
+                Error::TokenExpired { url, message: spoken }
+            }
             401 => Error::Unauthorized { url, message: spoken },
             403 => Error::Forbidden { url, message: spoken },
             // Saturn says in JSON what is missing. Others have just never heard of such a path.
@@ -301,16 +303,25 @@ mod tests {
     #[test]
     fn each_refusal_is_an_error_of_its_own() {
         let error = |status, text| answer(status, "application/json", text).into_error("");
-        assert!(matches!(error(401, r#"{"message": "no"}"#), Error::Unauthorized { message, .. } if message == "no"));
+        assert!(
+            matches!(error(401, r#"{"message": "no"}"#), Error::Unauthorized { message, .. } if message == "no")
+        );
         assert!(matches!(error(401, r#"{"message": "Token has EXPIRED"}"#), Error::TokenExpired { .. }));
         assert!(matches!(error(403, "{}"), Error::Forbidden { .. }));
         assert!(matches!(error(404, r#"{"message": "no such"}"#), Error::NotFound { .. }));
         assert!(matches!(error(500, "Internal Server Error"), Error::Server { status: 500, .. }));
-        assert!(matches!(error(422, r#"{"message": {"n": ["bad"]}}"#), Error::Server { message, .. } if message.contains("bad")));
+        assert!(
+            matches!(error(422, r#"{"message": {"n": ["bad"]}}"#), Error::Server { message, .. } if message.contains("bad"))
+        );
         let page = "<!doctype html><html><head><title>Welcome</title></head></html>";
         let text = answer(404, "text/html; charset=utf-8", page).into_error("").to_string();
-        assert!(text.contains("a web page") && text.contains("Welcome") && !text.contains("doctype"), "{text}");
-        assert!(matches!(answer(302, "", "").into_error("/login"), Error::Redirected { location, .. } if location == "/login"));
+        assert!(
+            text.contains("a web page") && text.contains("Welcome") && !text.contains("doctype"),
+            "{text}"
+        );
+        assert!(
+            matches!(answer(302, "", "").into_error("/login"), Error::Redirected { location, .. } if location == "/login")
+        );
     }
 
     #[test]

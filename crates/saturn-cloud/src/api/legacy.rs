@@ -128,7 +128,9 @@ impl<'a> Legacy<'a> {
         match first.and_then(|answer| answer.json::<StatusBody>()) {
             Ok(body) => Ok(body.status),
             // A dead process cannot tell its status; the server can.
-            Err(error @ (Error::Unauthorized { .. } | Error::TokenExpired { .. } | Error::Unreachable { .. })) => Err(error),
+            Err(
+                error @ (Error::Unauthorized { .. } | Error::TokenExpired { .. } | Error::Unreachable { .. }),
+            ) => Err(error),
             Err(_) => self.process_status(id).await,
         }
     }
@@ -161,7 +163,8 @@ impl<'a> Legacy<'a> {
     /// # Errors
     /// The server cannot be reached or refuses.
     pub async fn scale(&self, id: &str, n: u32) -> Result<()> {
-        let answer = self.http.post(self.dress(), &[id, "scale"]).json(&serde_json::json!({ "n": n }))?.send().await;
+        let answer =
+            self.http.post(self.dress(), &[id, "scale"]).json(&serde_json::json!({ "n": n }))?.send().await;
         about(id, answer)?.no_page()?;
         Ok(())
     }

@@ -226,7 +226,8 @@ impl<'a> Public<'a> {
         let mut list = Vec::new();
         let mut key: Option<String> = None;
         for _ in 0..MOST_PAGES {
-            let request = self.http.get(Dress::Public, &[]).query("page_size", PAGE).query_if("next_key", key.as_ref());
+            let request =
+                self.http.get(Dress::Public, &[]).query("page_size", PAGE).query_if("next_key", key.as_ref());
             let page: ClusterPage = request.send().await?.json()?;
             list.extend(page.dask_clusters);
             // A key that does not change would lead around in a circle.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SubjectPublicKeyInfo,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -97,7 +97,8 @@ impl Authority {
         let (_, pem) = parse_x509_pem(csr.as_bytes()).map_err(text)?;
         let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(text)?;
         request.verify_signature().map_err(|error| format!("the request's signature is wrong: {error}"))?;
-        let spki = SubjectPublicKeyInfo::from_der(request.certification_request_info.subject_pki.raw).map_err(text)?;
+        let spki = SubjectPublicKeyInfo::from_der(request.certification_request_info.subject_pki.raw)
+            .map_err(text)?;
         let mut leaf = params(&format!("Dask Client {cluster_id}"), Vec::new())?;
         leaf.is_ca = IsCa::ExplicitNoCa;
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -32,7 +32,8 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) {
     let found = {
         let state = shared.lock();
         let mut clusters = state.clusters.values();
-        let cluster = clusters.find(|cluster| name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&cluster.host())));
+        let cluster = clusters
+            .find(|cluster| name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&cluster.host())));
         cluster.map(|cluster| (Arc::clone(&cluster.authority), cluster.dask.as_ref().map(|dask| dask.port())))
     };
     let Some((authority, port)) = found else {

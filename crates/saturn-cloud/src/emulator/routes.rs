@@ -37,7 +37,8 @@ fn refuse(status: u16, message: impl AsRef<str>) -> Reply {
 }
 
 fn page(status: u16) -> Reply {
-    let body = "<!DOCTYPE html>\n<html><head><title>Saturn Cloud</title></head><body></body></html>".to_owned();
+    let body =
+        "<!DOCTYPE html>\n<html><head><title>Saturn Cloud</title></head><body></body></html>".to_owned();
     Reply { status, content_type: "text/html; charset=utf-8".to_owned(), body }
 }
 
@@ -244,7 +245,8 @@ fn list(shared: &Shared, request: &Recorded) -> Outcome {
     let (start, size) = (number("next_key").unwrap_or(0), number("page_size").unwrap_or(100).clamp(1, 1000));
     let state = shared.lock();
     let known = state.order.iter().filter_map(|id| state.clusters.get(id));
-    let list: Vec<Value> = known.skip(start).take(size).map(|cluster| cluster.describe(&shared.url)).collect();
+    let list: Vec<Value> =
+        known.skip(start).take(size).map(|cluster| cluster.describe(&shared.url)).collect();
     let next = start + list.len();
     let next = (next < state.order.len()).then(|| next.to_string());
     Ok(ok(&json!({ "dask_clusters": list, "next_key": next })))
@@ -301,7 +303,9 @@ fn look(shared: &Shared, id: &str, what: &str, request: &Recorded) -> Outcome {
                 workers.iter().filter(|worker| worker.running).map(one).collect();
             let address = cluster.dask.as_ref().map(|dask| dask.address()).unwrap_or_default();
             let id = format!("Scheduler-{id}");
-            Ok(ok(&json!({ "type": "Scheduler", "id": id, "address": address, "services": {}, "workers": workers })))
+            Ok(ok(
+                &json!({ "type": "Scheduler", "id": id, "address": address, "services": {}, "workers": workers }),
+            ))
         }
         "runtimesummary" => {
             let wanted = cluster.options.n_workers.unwrap_or(1);
@@ -335,7 +339,8 @@ fn look(shared: &Shared, id: &str, what: &str, request: &Recorded) -> Outcome {
                 })
                 .collect();
             let number = |name: &str| request.query.get(name).and_then(|text| text.parse::<usize>().ok());
-            let (start, size) = (number("next_key").unwrap_or(0), number("page_size").unwrap_or(100).clamp(1, 1000));
+            let (start, size) =
+                (number("next_key").unwrap_or(0), number("page_size").unwrap_or(100).clamp(1, 1000));
             let next = (start + size < lines.len()).then(|| (start + size).to_string());
             let part: Vec<&Value> = lines.iter().skip(start).take(size).collect();
             Ok(ok(&json!({ "logs": part, "next_key": next })))
@@ -366,7 +371,8 @@ fn act(shared: &Arc<Shared>, id: &str, what: &str, request: &Recorded) -> Outcom
             let authority = Arc::clone(&cluster.authority);
             drop(state);
             let signed = authority.sign(id, &request.body, shared.config.chain);
-            let body = signed.map_err(|error| refuse(400, format!("the request cannot be signed: {error}")))?;
+            let body =
+                signed.map_err(|error| refuse(400, format!("the request cannot be signed: {error}")))?;
             Ok(Reply { status: 200, content_type: "application/x-pem-file".to_owned(), body })
         }
         "scale" | "adapt" => {

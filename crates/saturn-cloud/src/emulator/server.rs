@@ -66,7 +66,10 @@ fn listener(listener: StdListener) -> std::io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
     let (head, body) = request.into_parts();
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let path = head.uri.path().to_owned();
@@ -100,7 +103,8 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     tracing::debug!(method = recorded.method, path = recorded.path, status = reply.status, "emulated");
     shared.record(recorded);
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));
-    *response.status_mut() = hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     if let Ok(value) = reply.content_type.parse() {
         response.headers_mut().insert(CONTENT_TYPE, value);
     }
@@ -108,7 +112,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
 }
 
 fn authorization(shared: &Shared, header: Option<&str>) -> Authorization {
-    let Some((scheme, token)) = header.and_then(|text| text.split_once(' ')) else { return Authorization::Missing };
+    let Some((scheme, token)) = header.and_then(|text| text.split_once(' ')) else {
+        return Authorization::Missing;
+    };
     let config = &shared.config;
     if config.expired.iter().any(|expired| expired == token) {
         return Authorization::Expired;

@@ -79,7 +79,8 @@ impl Fault {
 
     /// Every request whose path ends like this gets a web page.
     pub fn page(path_ends: impl Into<String>, status: u16) -> Self {
-        let body = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Sign in</body></html>".to_owned();
+        let body = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Sign in</body></html>"
+            .to_owned();
         Self { content_type: "text/html; charset=utf-8".to_owned(), body, ..Self::new(path_ends, status, "") }
     }
 
@@ -250,7 +251,10 @@ pub(super) struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("url", &self.url).field("clusters", &self.clusters()).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("url", &self.url)
+            .field("clusters", &self.clusters())
+            .finish_non_exhaustive()
     }
 }
 

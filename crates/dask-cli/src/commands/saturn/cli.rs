@@ -59,13 +59,15 @@ pub(crate) enum Verify {
 
 /// Options of `saturn up`.
 #[derive(Debug, Args)]
-#[command(after_help = "Without a project, a resource or a cluster it is that of the resource which the token belongs to.
+#[command(
+    after_help = "Without a project, a resource or a cluster it is that of the resource which the token belongs to.
 
 A cluster that this command starts is closed again when anything fails on the way, or on Ctrl-C, unless --keep is given.
 When all is well it goes on after the command has ended; see --close-after.
 
 Example:
-  dask-rs saturn up --project-id a753… --n-workers 3 --worker-size 8xlarge --scheduler-size 2xlarge --nthreads 32")]
+  dask-rs saturn up --project-id a753… --n-workers 3 --worker-size 8xlarge --scheduler-size 2xlarge --nthreads 32"
+)]
 pub(crate) struct Up {
     /// The cluster of this project.
     #[arg(long, value_name = "ID", group = "target")]

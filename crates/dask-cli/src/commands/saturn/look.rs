@@ -25,7 +25,11 @@ pub(super) async fn sizes(context: Context, account: &Account) -> Result<u8, Fai
             size.memory.clone().unwrap_or_default(),
             size.gpu.to_string(),
             dollars(size.price_per_hour),
-            if size.disabled { format!("not available: {}", size.disabled_message) } else { size.display.clone() },
+            if size.disabled {
+                format!("not available: {}", size.disabled_message)
+            } else {
+                size.display.clone()
+            },
         ]
     });
     output::data(&output::table(&["size", "cores", "memory", "gpu", "USD/h", ""], rows));
@@ -88,7 +92,10 @@ pub(super) async fn status(context: Context, one: &One) -> Result<u8, Failure> {
         let workers = summary.worker_summary;
         output::data(&format!("workers    {} of {} run", workers.running_count, workers.count));
     }
-    output::data(&format!("machines   {} x {}, scheduler {}", cluster.n_workers, cluster.worker_size, cluster.scheduler_size));
+    output::data(&format!(
+        "machines   {} x {}, scheduler {}",
+        cluster.n_workers, cluster.worker_size, cluster.scheduler_size
+    ));
     if cost.is_some() {
         output::data(&format!("USD/h      {}", dollars(cost)));
     }
@@ -126,7 +133,8 @@ pub(super) async fn logs(context: Context, options: &Logs) -> Result<u8, Failure
         Part::Scheduler => Component::Scheduler,
         Part::Worker => Component::Worker,
     });
-    let lines = options.one.account.saturn()?.public().logs(&options.one.id, component, options.lines).await?;
+    let lines =
+        options.one.account.saturn()?.public().logs(&options.one.id, component, options.lines).await?;
     for line in lines {
         match context.json() {
             true => output::line(&json!(line)),

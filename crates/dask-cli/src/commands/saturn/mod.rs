@@ -27,9 +27,8 @@ pub(super) async fn run(context: Context, command: Saturn) -> Result<u8, Failure
 
 impl Account {
     fn settings(&self) -> Result<Settings, Failure> {
-        let mut builder = Settings::builder()
-            .allow_plain_http(self.allow_plain_http)
-            .request_timeout(self.request_timeout);
+        let mut builder =
+            Settings::builder().allow_plain_http(self.allow_plain_http).request_timeout(self.request_timeout);
         if let Some(url) = &self.url {
             builder = builder.base_url(url);
         }

@@ -132,7 +132,9 @@ async fn check(
     let client = cluster.connect().await?;
     let want = options.n_workers.map_or(1, |n| n.saturating_mul(options.nprocs.unwrap_or(1)));
     shown.say("waiting for workers");
-    cluster.wait_for_workers(&client, usize::try_from(want).unwrap_or(usize::MAX), options.workers_deadline).await?;
+    cluster
+        .wait_for_workers(&client, usize::try_from(want).unwrap_or(usize::MAX), options.workers_deadline)
+        .await?;
     let health = match client.health(options.workers_deadline).await {
         Ok(health) => health,
         Err(error) => return Err(cluster.diagnose(error).await.into()),
@@ -142,10 +144,15 @@ async fn check(
 }
 
 fn given_up(id: Option<String>) -> Failure {
-    Failure::new(UNUSABLE, match id {
-        None => "given up; a cluster that was started for it is closed".to_owned(),
-        Some(id) => format!("given up; cluster {id} may run and cost: end it with dask-rs saturn down {id}"),
-    })
+    Failure::new(
+        UNUSABLE,
+        match id {
+            None => "given up; a cluster that was started for it is closed".to_owned(),
+            Some(id) => {
+                format!("given up; cluster {id} may run and cost: end it with dask-rs saturn down {id}")
+            }
+        },
+    )
 }
 
 /// Closes a cluster that was started for nothing.
@@ -165,10 +172,14 @@ async fn stay(context: Context, options: &Up, mut cluster: SaturnCluster) -> Res
     let cost = cluster.cost_per_hour().map(|cost| format!(", about {cost:.2} USD/h")).unwrap_or_default();
     let Some(time) = options.close_after else {
         cluster.keep();
-        output::say(context.quiet, &format!("running{cost}; end it with: dask-rs saturn down {}", cluster.id()));
+        output::say(
+            context.quiet,
+            &format!("running{cost}; end it with: dask-rs saturn down {}", cluster.id()),
+        );
         return Ok(0);
     };
-    let text = format!("running{cost}; closed {} after its start, or by Ctrl-C", humantime::format_duration(time));
+    let text =
+        format!("running{cost}; closed {} after its start, or by Ctrl-C", humantime::format_duration(time));
     output::say(context.quiet, &text);
     let over = async {
         // The guard closes it when the time has come; the server knows.
@@ -213,7 +224,8 @@ impl Shown {
     }
 
     fn say(&self, text: &str) {
-        let cost = self.cost.get().map(|cost| format!("   (about {cost:.2} USD/h when up)")).unwrap_or_default();
+        let cost =
+            self.cost.get().map(|cost| format!("   (about {cost:.2} USD/h when up)")).unwrap_or_default();
         self.bar.set_message(format!("{text}{cost}"));
     }
 
@@ -223,12 +235,17 @@ impl Shown {
         }
         match event {
             Progress::Status { status, .. } => self.say(status.as_str()),
-            Progress::Warning { text } => self.bar.suspend(|| output::say(self.quiet, &format!("  warning   {text}"))),
+            Progress::Warning { text } => {
+                self.bar.suspend(|| output::say(self.quiet, &format!("  warning   {text}")))
+            }
             Progress::Components { scheduler, workers } => {
                 self.bar.set_length(workers.count.into());
                 self.bar.set_position(workers.running_count.into());
                 let scheduler = scheduler.as_ref().map_or("pending", saturn_cloud::Status::as_str);
-                self.say(&format!("scheduler {scheduler}, workers {}/{}", workers.running_count, workers.count));
+                self.say(&format!(
+                    "scheduler {scheduler}, workers {}/{}",
+                    workers.running_count, workers.count
+                ));
             }
             Progress::Cost { per_hour } => self.cost.set(Some(*per_hour)),
             _ => {}
