@@ -492,24 +492,35 @@ impl Run {
             Some(keep) => !keep,
             None => ours,
         };
-        let guard =
-            if close && held(&self.slot).guard.is_none() { Some(self.guard(surface, id)?) } else { None };
-        let mut slot = held(&self.slot);
-        slot.id = Some(id.to_owned());
-        if guard.is_some() {
-            slot.guard = guard;
+        let known = held(&self.slot).id.as_deref() == Some(id);
+        let guarded = known && held(&self.slot).guard.is_some();
+        let guard = if close && !guarded { Some(self.guard(surface, id)?) } else { None };
+        let old = {
+            let mut slot = held(&self.slot);
+            slot.id = Some(id.to_owned());
+            match guard {
+                Some(_) => std::mem::replace(&mut slot.guard, guard),
+                None => None,
+            }
+        };
+        if let Some(old) = old {
+            // The server has made another cluster instead. Closing the first one takes its time.
+            drop(tokio::task::spawn_blocking(move || drop(old)));
         }
         Ok(())
     }
 
     /// Waits before the next question, or says that the time is up.
     async fn pause(&mut self, status: &Status) -> Result<()> {
-        let left = self.builder.deadline.saturating_sub(self.begun.elapsed());
+        // Whoever asks after the cluster was closed for its time would start another one.
+        let limit =
+            self.builder.close_after.map_or(self.builder.deadline, |time| time.min(self.builder.deadline));
+        let left = limit.saturating_sub(self.begun.elapsed());
         if left.is_zero() {
             return Err(Error::NotReady {
                 id: held(&self.slot).id.clone(),
                 status: status.clone(),
-                waited: self.builder.deadline,
+                waited: limit,
                 after: Aftermath::Left,
             });
         }

@@ -159,7 +159,7 @@ async fn dropping_closes_what_was_started() {
 #[tokio::test]
 async fn a_deadline_closes_a_cluster_that_is_still_held() {
     let emulator = bare().delay(Duration::from_millis(10)).start().unwrap();
-    let held = cluster(&emulator).close_after(Duration::from_millis(700)).start().await.unwrap();
+    let held = cluster(&emulator).close_after(Duration::from_secs(4)).start().await.unwrap();
     let until = tokio::time::timeout(Duration::from_secs(30), async {
         while statuses(&emulator) != [Status::Closed] {
             tokio::time::sleep(Duration::from_millis(20)).await;
