@@ -81,9 +81,14 @@ fn tell(event: &Event) {
 
 /// The releases to test: `DASK_RELEASES`, a list or `all`, else the two ends of history.
 pub fn releases() -> Vec<String> {
+    releases_or(&["2.30.1", "2026.8.0"])
+}
+
+/// The releases to test: `DASK_RELEASES`, a list or `all`, else these.
+pub fn releases_or(default: &[&str]) -> Vec<String> {
     let wanted = std::env::var("DASK_RELEASES").unwrap_or_default();
     match wanted.trim() {
-        "" => vec!["2.30.1".to_owned(), "2026.8.0".to_owned()],
+        "" => default.iter().map(ToString::to_string).collect(),
         "all" => dask_local::known_releases().iter().map(ToString::to_string).collect(),
         list => list.split([' ', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect(),
     }

@@ -34,3 +34,31 @@ def fail_until(path, times):
     if count <= times:
         raise RuntimeError("attempt %d" % count)
     return count
+
+
+class Registered:
+    """Of a class with a serializer of its own."""
+
+    def __init__(self, payload):
+        self.payload = payload
+
+
+def registered(number):
+    return Registered(b"%d" % number * 3)
+
+
+def _register():
+    from distributed.protocol import dask_deserialize, dask_serialize
+
+    @dask_serialize.register(Registered)
+    def serialize(value):
+        return {"length": len(value.payload)}, [value.payload]
+
+    @dask_deserialize.register(Registered)
+    def deserialize(header, frames):
+        payload = b"".join(bytes(frame) for frame in frames)
+        assert len(payload) == header["length"]
+        return Registered(payload)
+
+
+_register()

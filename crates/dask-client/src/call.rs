@@ -20,9 +20,10 @@ pub fn py(name: &str) -> Call {
     };
     let is_path = |text: &str| !text.is_empty() && text.split('.').all(|part| !part.is_empty());
     let callable = match divided {
-        Some((module, qualname)) if is_path(module) && is_path(qualname) => {
-            Ok(Callable::Name { module: module.to_owned(), qualname: qualname.to_owned() })
-        }
+        Some((module, qualname)) if is_path(module) && is_path(qualname) => Ok(Target::Callable {
+            name: qualname.to_owned(),
+            callable: Callable::Name { module: module.to_owned(), qualname: qualname.to_owned() },
+        }),
         _ => Err(Error::config(format!(
             "{name:?} does not name a Python callable; expected module:name, for example operator:add"
         ))),
@@ -39,23 +40,50 @@ pub fn py(name: &str) -> Call {
 #[derive(Clone, Debug)]
 #[must_use = "a call does nothing until it is submitted"]
 pub struct Call {
-    template: Result<CallTemplate>,
+    parts: Result<Parts>,
     options: TaskOptions,
     key: Option<Key>,
 }
 
+/// What is called.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A callable, and a name for tasks that call it.
+    Callable { callable: Callable, name: String },
+    /// The body of a function whose parameters are the keyword arguments.
+    Body(String),
+}
+
+#[derive(Clone, Debug)]
+struct Parts {
+    target: Target,
+    args: Vec<Template>,
+    kwargs: Vec<(String, Template)>,
+}
+
+impl Parts {
+    fn callable(&self) -> Callable {
+        match &self.target {
+            Target::Callable { callable, .. } => callable.clone(),
+            Target::Body(body) => {
+                let params: Vec<&str> = self.kwargs.iter().map(|(name, _)| name.as_str()).collect();
+                Callable::Pickled(dask_wire::source::body(body, &params))
+            }
+        }
+    }
+}
+
 impl Call {
-    fn new(callable: Result<Callable>) -> Self {
-        let template =
-            callable.map(|callable| CallTemplate { callable, args: Vec::new(), kwargs: Vec::new() });
-        Self { template, options: TaskOptions::default(), key: None }
+    pub(crate) fn new(target: Result<Target>) -> Self {
+        let parts = target.map(|target| Parts { target, args: Vec::new(), kwargs: Vec::new() });
+        Self { parts, options: TaskOptions::default(), key: None }
     }
 
-    fn add(mut self, add: impl FnOnce(&mut CallTemplate) -> Result<(), dask_pickle::Error>) -> Self {
-        if let Ok(template) = &mut self.template
-            && let Err(error) = add(template)
+    fn add(mut self, add: impl FnOnce(&mut Parts) -> Result<(), dask_pickle::Error>) -> Self {
+        if let Ok(parts) = &mut self.parts
+            && let Err(error) = add(parts)
         {
-            self.template = Err(Error::encode(error));
+            self.parts = Err(Error::encode(error));
         }
         self
     }
@@ -137,24 +165,31 @@ impl Call {
 
     /// The task of this call; `name` makes a unique key for it.
     pub(crate) fn into_task(self, name: impl FnOnce(&str) -> Key) -> Result<Task> {
-        let call = self.template?;
+        let parts = self.parts?;
         let key = match self.key {
             Some(key) => key,
-            None => name(match &call.callable {
-                Callable::Name { qualname, .. } => qualname,
-                Callable::Pickled(_) => "call",
+            None => name(match &parts.target {
+                Target::Callable { name, .. } => name,
+                Target::Body(_) => "python",
             }),
         };
+        let call = CallTemplate { callable: parts.callable(), args: parts.args, kwargs: parts.kwargs };
         let mut task = Task::new(key, call);
         task.options = self.options;
         Ok(task)
+    }
+
+    /// The bare call.
+    pub(crate) fn into_template(self) -> Result<CallTemplate> {
+        let parts = self.parts?;
+        Ok(CallTemplate { callable: parts.callable(), args: parts.args, kwargs: parts.kwargs })
     }
 }
 
 /// As an argument of another call: evaluated on the worker, in the same task. Its key and options do not count.
 impl Serialize for Call {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.template {
+        match self.clone().into_template() {
             Ok(template) => template.serialize(serializer),
             Err(error) => Err(serde::ser::Error::custom(error)),
         }
@@ -245,7 +280,7 @@ mod tests {
 
     #[test]
     fn names_divide_at_the_colon_or_the_last_dot() {
-        let name = |text: &str| match py(text).template.unwrap().callable {
+        let name = |text: &str| match py(text).into_template().unwrap().callable {
             Callable::Name { module, qualname } => (module, qualname),
             Callable::Pickled(_) => unreachable!(),
         };
@@ -253,7 +288,7 @@ mod tests {
         assert_eq!(name("a.b:C.d"), ("a.b".into(), "C.d".into()));
         assert_eq!(name("a.b.c"), ("a.b".into(), "c".into()));
         for bad in ["add", "", ":", "a:", ":b", "a..b:c", "a:b."] {
-            assert!(py(bad).template.is_err(), "{bad}");
+            assert!(py(bad).into_template().is_err(), "{bad}");
         }
     }
 

@@ -9,7 +9,7 @@ use dask_wire::session::{KeyState, Session};
 use dask_wire::{Dialect, Key, Message, Peer, Release, Request, Value};
 use tracing::Instrument;
 
-use crate::call::{Call, KeyMaker};
+use crate::call::KeyMaker;
 use crate::config::ClientBuilder;
 use crate::error::{Error, Result};
 use crate::future::Future;
@@ -19,6 +19,7 @@ use crate::net::address::Address;
 use crate::net::comm::Traffic;
 use crate::net::dial::ConnectPhases;
 use crate::net::pool::Pool;
+use crate::remote::IntoCall;
 use crate::reply::Reply;
 use crate::session::{self, SessionCell};
 use crate::wait::CallFuture;
@@ -164,8 +165,8 @@ impl Client {
     ///
     /// # Errors
     /// The call cannot be sent, refers to a key that this client does not hold, or the client is closed.
-    pub async fn submit<R>(&self, call: Call) -> Result<Future<R>> {
-        let task = call.into_task(|name| self.shared().keys.key(name))?;
+    pub async fn submit<R>(&self, call: impl IntoCall<R>) -> Result<Future<R>> {
+        let task = call.into_call().into_task(|name| self.shared().keys.key(name))?;
         let key = task.key.clone();
         self.shared().submit(Submission::new(vec![task], vec![key.clone()])).await?;
         Ok(Future::new(key, Arc::clone(&self.handle)))
@@ -175,8 +176,8 @@ impl Client {
     ///
     /// Dropping the returned future before it is done releases the task: the scheduler forgets it unless others want
     /// it. See [`CallFuture::deadline`].
-    pub fn call<R>(&self, call: Call) -> CallFuture<'_, R> {
-        CallFuture::new(self, call)
+    pub fn call<R>(&self, call: impl IntoCall<R>) -> CallFuture<'_, R> {
+        CallFuture::new(self, call.into_call())
     }
 
     /// Submits a graph and awaits the results of some of its nodes.

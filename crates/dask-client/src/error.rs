@@ -293,7 +293,6 @@ impl From<SubmitError> for Error {
     fn from(error: SubmitError) -> Self {
         let kind = match &error {
             SubmitError::NotAvailable(_) => ErrorKind::NotAvailable,
-            SubmitError::AmbiguousText { .. } => ErrorKind::Graph,
             _ => ErrorKind::Encode,
         };
         Self::with_source(kind, error.to_string(), error)

@@ -44,8 +44,8 @@ impl Graph {
     /// Adds a task and returns its node, to be used as an argument of others and as an output.
     ///
     /// A mistake in the call is reported when the graph is submitted.
-    pub fn add(&mut self, call: Call) -> Node {
-        match call.into_task(|name| self.keys.key(name)) {
+    pub fn add(&mut self, call: impl Into<Call>) -> Node {
+        match call.into().into_task(|name| self.keys.key(name)) {
             Ok(task) => {
                 let node = Node { key: task.key.clone() };
                 self.tasks.push(task);

@@ -30,15 +30,21 @@ mod info;
 mod life;
 mod net;
 mod provisioner;
+mod python;
 mod raw;
+mod remote;
 mod reply;
 mod session;
+#[cfg(feature = "arrow")]
+mod table;
 mod wait;
 
 pub use call::{Args, Call, py};
 pub use client::{Client, Statistics};
 pub use config::{ClientBuilder, Reconnect};
 pub use dask_pickle as pickle;
+#[cfg(feature = "arrow")]
+pub use dask_wire::arrow::{ArrowBatch, ArrowTable, PandasFrame};
 pub use dask_wire::dialect::SubmissionForm;
 pub use dask_wire::exception::PythonError;
 pub use dask_wire::numpy::NdArray;
@@ -56,4 +62,8 @@ pub use net::dial::ConnectPhases;
 #[cfg(feature = "tls")]
 pub use net::tls::{Pem, TlsConfig, Verify};
 pub use provisioner::{Cluster, ProvisionError, Provisioner};
+pub use python::{python, python_module};
+#[doc(hidden)]
+pub use remote::Sent;
+pub use remote::{Argument, IntoCall, RemoteCall};
 pub use wait::{CallFuture, Finished, ResultFuture};

@@ -105,6 +105,11 @@ impl<'a, R> CallFuture<'a, R> {
         Self { client, call, deadline: None, result: PhantomData }
     }
 
+    #[cfg(feature = "arrow")]
+    pub(crate) fn into_parts(self) -> (&'a Client, Call, Option<Duration>) {
+        (self.client, self.call, self.deadline)
+    }
+
     /// Ends within this time, either with the result or with the reason why there is none. The task is then released.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);

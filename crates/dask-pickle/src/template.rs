@@ -154,6 +154,12 @@ impl Template {
         }
     }
 
+    /// Whether it is exactly one list, not empty, of nothing but references.
+    pub fn is_list_of_references(&self) -> bool {
+        self.code == [op::EMPTY_LIST, op::MARK, op::APPENDS]
+            && self.holes.iter().all(|(offset, hole)| *offset == 2 && matches!(hole, Hole::Reference(_)))
+    }
+
     /// The keys of all references, through nested calls too. A key used twice comes twice.
     pub fn references(&self) -> impl Iterator<Item = &str> {
         let mut pending: Vec<&Hole> = self.holes().collect();

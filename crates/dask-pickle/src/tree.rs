@@ -106,6 +106,11 @@ impl Tree {
         self.consumed
     }
 
+    /// What it was read from: the pickle, and whatever follows it.
+    pub fn source(&self) -> &Bytes {
+        &self.source
+    }
+
     /// The out-of-band buffers it was read with.
     pub fn buffers(&self) -> &[Bytes] {
         &self.buffers

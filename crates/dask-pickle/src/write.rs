@@ -22,6 +22,7 @@ pub struct Pickler {
     code: Vec<u8>,
     globals: HashMap<(Box<str>, Box<str>), u32>,
     strings: HashMap<Box<str>, u32>,
+    bytes: HashMap<Box<[u8]>, u32>,
     memo: u32,
 }
 
@@ -44,7 +45,13 @@ macro_rules! opcodes {
 impl Pickler {
     /// Starts a pickle.
     pub fn new() -> Self {
-        Self { code: vec![op::PROTO, 4], globals: HashMap::new(), strings: HashMap::new(), memo: 0 }
+        Self {
+            code: vec![op::PROTO, 4],
+            globals: HashMap::new(),
+            strings: HashMap::new(),
+            bytes: HashMap::new(),
+            memo: 0,
+        }
     }
 
     /// Ends the pickle: the one object left on the stack is its value.
@@ -95,6 +102,8 @@ impl Pickler {
         reduce => REDUCE;
         /// Applies the state on top to the object below it.
         build => BUILD;
+        /// Replaces the persistent id on top by what the reader has for it.
+        persistent => BINPERSID;
         /// Makes `cls.__new__(cls, *args)` of a class and a tuple of arguments.
         newobj => NEWOBJ;
         /// Makes `cls.__new__(cls, *args, **kwargs)` of a class, a tuple and a dict.
@@ -163,6 +172,17 @@ impl Pickler {
     /// Pushes bytes.
     pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
         op::put_bytes(&mut self.code, value);
+        self
+    }
+
+    /// Pushes bytes and remembers them: their second and later uses take two to five bytes.
+    pub fn bytes_memo(&mut self, value: &[u8]) -> &mut Self {
+        if let Some(&index) = self.bytes.get(value) {
+            return self.get(index);
+        }
+        self.bytes(value);
+        let index = self.memoize();
+        self.bytes.insert(value.into(), index);
         self
     }
 

@@ -1,13 +1,18 @@
 //! Arrow tables (feature `arrow`).
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use bytes::Bytes;
+use dask_pickle::{Global, PyBytes, Reduce};
+use serde::{Serialize, Serializer};
 
-use crate::family::{ArrowKind, Decoded};
+use crate::family::{ArrowKind, DecodeError, Decoded, Method, NOTHING};
+use crate::from_python::FromPython;
 use crate::payload::Payload;
 
 /// The schema and the batches of a table. Columns share the memory of the stream where it is aligned.
@@ -66,5 +71,101 @@ impl Decoded {
             Decoded::Arrow { kind: ArrowKind::Table | ArrowKind::RecordBatch, stream } => Some(read(stream)),
             _ => None,
         }
+    }
+}
+
+/// A table: a schema and batches of rows.
+///
+/// As a result it reads a `pyarrow.Table` or `RecordBatch`; as an argument it arrives as a `pyarrow.Table`. See
+/// [`ArrowBatch`] and [`PandasFrame`] for arguments of other classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArrowTable {
+    /// Names and types of the columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+}
+
+impl ArrowTable {
+    /// Reads a table, a record batch, or the bytes of an Arrow IPC stream.
+    ///
+    /// # Errors
+    /// Says what there is instead.
+    pub fn from_decoded(decoded: &Decoded) -> Result<Self, DecodeError> {
+        let mismatch = |reason: String| DecodeError::Mismatch {
+            found: decoded.describe(),
+            asked: "an Arrow table",
+            reason,
+        };
+        let stream = match decoded {
+            Decoded::Arrow { stream, .. } | Decoded::Bytes(stream) => stream.clone(),
+            Decoded::Pickle(tree) => tree.root().to_bytes().ok_or_else(|| {
+                mismatch("it is no pyarrow table; Future::to_arrow converts pandas objects on the worker".to_owned())
+            })?,
+            _ => return Err(mismatch("it is no pyarrow table".to_owned())),
+        };
+        let (schema, batches) = read(&stream).map_err(|error| mismatch(error.to_string()))?;
+        Ok(Self { schema, batches })
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+impl From<RecordBatch> for ArrowTable {
+    fn from(batch: RecordBatch) -> Self {
+        Self { schema: batch.schema(), batches: vec![batch] }
+    }
+}
+
+impl FromPython for ArrowTable {
+    fn from_python(result: Arc<Decoded>) -> Result<Self, DecodeError> {
+        Self::from_decoded(&result)
+    }
+}
+
+/// The stream of a table, opened by pyarrow where it is unpickled.
+fn reader<E: serde::ser::Error>(
+    schema: &Schema,
+    batches: &[RecordBatch],
+) -> Result<Reduce<Global<'static>, (PyBytes,)>, E> {
+    let stream = write(schema, batches).map_err(E::custom)?;
+    Ok(Reduce { callable: Global::new("pyarrow.ipc:open_stream"), args: (PyBytes(stream.into()),) })
+}
+
+impl Serialize for ArrowTable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let reader = reader::<S::Error>(&self.schema, &self.batches)?;
+        Method { of: &reader, name: "read_all", args: NOTHING }.serialize(serializer)
+    }
+}
+
+/// A batch that arrives as a `pyarrow.RecordBatch` when it is an argument.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArrowBatch(pub RecordBatch);
+
+impl Serialize for ArrowBatch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let reader = reader::<S::Error>(&self.0.schema(), std::slice::from_ref(&self.0))?;
+        Method { of: &reader, name: "read_next_batch", args: NOTHING }.serialize(serializer)
+    }
+}
+
+/// A table that arrives as a `pandas.DataFrame` when it is an argument, made by pyarrow's `to_pandas` on the worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PandasFrame(pub ArrowTable);
+
+impl PandasFrame {
+    /// Of a table or a batch.
+    pub fn new(table: impl Into<ArrowTable>) -> Self {
+        Self(table.into())
+    }
+}
+
+impl Serialize for PandasFrame {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Method { of: &self.0, name: "to_pandas", args: NOTHING }.serialize(serializer)
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 
 use crate::family::{DecodeError, Decoded};
 use crate::numpy::NdArray;
@@ -24,7 +25,8 @@ impl<T: DeserializeOwned> FromPython for T {
     }
 }
 
-/// A result as it came, for programs that look at what it is before they convert it.
+/// A result as it came, for programs that look at what it is before they convert it, or that only pass it on: as an
+/// argument of a later call it is the value that it was in Python, whatever its class.
 #[derive(Clone, Debug)]
 pub struct Gathered(Arc<Decoded>);
 
@@ -38,6 +40,12 @@ impl Deref for Gathered {
 impl FromPython for Gathered {
     fn from_python(result: Arc<Decoded>) -> Result<Self, DecodeError> {
         Ok(Self(result))
+    }
+}
+
+impl Serialize for Gathered {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 

@@ -11,6 +11,7 @@
 //! * [`numpy`], [`exception`]: arrays and exceptions, read without Python.
 //! * [`graph`]: tasks, before they are written down for any release.
 //! * [`dialect`]: every difference between Dask releases, as data.
+//! * [`source`]: Python objects made of source text where they arrive.
 //! * [`session`]: what a registered client has to remember, as a pure function from events to actions.
 
 #[cfg(feature = "arrow")]
@@ -31,6 +32,7 @@ mod msgpack;
 pub mod numpy;
 mod payload;
 pub mod session;
+pub mod source;
 mod value;
 
 pub use compress::Compression;

@@ -107,7 +107,7 @@ pub(super) fn to_value(decoded: &Decoded) -> Result<Python, String> {
     }
 }
 
-fn hashable(key: Python) -> Python {
+pub(super) fn hashable(key: Python) -> Python {
     match key {
         Python::List(items) => Python::Tuple(items.into_iter().map(hashable).collect()),
         key => key,

@@ -1,8 +1,11 @@
 //! What a payload holds.
 
 mod convert;
+mod send;
 
 pub(crate) use convert::{as_one_pickle, count_values};
+#[cfg(feature = "arrow")]
+pub(crate) use send::{Method, NOTHING};
 
 use bytes::Bytes;
 use dask_pickle::Tree;

@@ -3,14 +3,14 @@
 //! What is inside such a tuple is looked at by Dask: texts that equal a key are replaced by its result, and tuples
 //! that start with a callable are run. So every literal that Dask could misread travels as bytes and is unpickled
 //! inside the task: `(_pickle.loads, b"…")`. The same hides callables that only the workers can import from a
-//! scheduler that unpickles graphs.
+//! scheduler that unpickles graphs. Calls that this form cannot express are first made into ones that it can.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
 use dask_pickle::{CallTemplate, Callable, FillHoles, Pickler, Template};
 
-use super::SubmitError;
+use super::{SubmitError, inline};
 use crate::graph::{Submission, Task};
 
 /// Modules that any scheduler can import, so callables from them are passed by plain reference.
@@ -66,14 +66,12 @@ pub(super) struct Legacy<'s> {
     scheduler_imports: bool,
     /// Keys that a text must not equal.
     keys: HashSet<&'s str>,
-    /// The text that stands in the way, if one was met.
-    ambiguous: Option<String>,
 }
 
 impl<'s> Legacy<'s> {
     pub(super) fn new(submission: &'s Submission, reference: Reference, scheduler_imports: bool) -> Self {
         let keys = submission.tasks.iter().filter_map(|task| task.key.as_str());
-        Self { reference, scheduler_imports, keys: keys.collect(), ambiguous: None }
+        Self { reference, scheduler_imports, keys: keys.collect() }
     }
 
     /// Also guards the keys of earlier tasks that this one refers to.
@@ -84,13 +82,8 @@ impl<'s> Legacy<'s> {
 
     /// Writes one task as a tuple.
     pub(super) fn task(&mut self, out: &mut Pickler, task: &Task) -> Result<(), SubmitError> {
-        let written = self.tuple(out, &task.call, true);
-        let named = |task: &Task| task.key.to_string();
-        written.map_err(|source| SubmitError::Pickle { task: named(task), source })?;
-        match self.ambiguous.take() {
-            Some(text) => Err(SubmitError::AmbiguousText { task: named(task), text }),
-            None => Ok(()),
-        }
+        let written = inline::simplified(&task.call).and_then(|call| self.tuple(out, &call, true));
+        written.map_err(|source| SubmitError::Pickle { task: task.key.to_string(), source })
     }
 
     fn tuple(
@@ -150,7 +143,9 @@ impl<'s> Legacy<'s> {
             Callable::Name { module, qualname } => {
                 out.global(module, qualname);
             }
-            Callable::Pickled(pickle) => loads(out, pickle),
+            Callable::Pickled(pickle) => {
+                out.global("_pickle", "loads").bytes_memo(pickle).tuple2();
+            }
         }
         Ok(())
     }
@@ -201,15 +196,10 @@ impl<'s> Legacy<'s> {
             return Ok(());
         }
         if value.references().next().is_none() {
-            // Calls without references run as part of the unpickling.
-            let mut inner = Pickler::new();
-            value.write_into(&mut inner, &mut RunWhileUnpickling)?;
-            loads(out, &inner.finish());
+            loads(out, &inline::pickle_of(value)?);
             return Ok(());
         }
-        if self.ambiguous.is_none() {
-            self.ambiguous = value.texts().find(|text| self.keys.contains(text)).map(str::to_owned);
-        }
+        // What is left are references, calls and lists of references.
         value.write_into(out, self)
     }
 }
@@ -245,50 +235,6 @@ impl FillHoles for NoHoles {
         Ok(())
     }
     fn call(&mut self, _: &mut Pickler, _: &CallTemplate) -> Result<(), dask_pickle::Error> {
-        Ok(())
-    }
-}
-
-/// Writes a nested call as a `REDUCE`, so that whoever unpickles it gets the result.
-pub(super) struct RunWhileUnpickling;
-
-impl FillHoles for RunWhileUnpickling {
-    fn reference(&mut self, out: &mut Pickler, key: &str) -> Result<(), dask_pickle::Error> {
-        out.str(key);
-        Ok(())
-    }
-
-    fn call(&mut self, out: &mut Pickler, call: &CallTemplate) -> Result<(), dask_pickle::Error> {
-        let callable = |out: &mut Pickler| match &call.callable {
-            Callable::Name { module, qualname } => {
-                out.global(module, qualname);
-            }
-            Callable::Pickled(pickle) => {
-                out.global("_pickle", "loads").bytes(pickle).tuple1().reduce();
-            }
-        };
-        if call.kwargs.is_empty() {
-            callable(out);
-            out.mark();
-        } else {
-            // functools.partial(callable, **kwargs)(*args), in plain REDUCEs.
-            out.global("dask.utils", "apply").mark();
-            callable(out);
-            out.mark();
-        }
-        for arg in &call.args {
-            arg.write_into(out, self)?;
-        }
-        out.tuple_from_mark();
-        if !call.kwargs.is_empty() {
-            out.empty_dict().mark();
-            for (name, value) in &call.kwargs {
-                out.str(name);
-                value.write_into(out, self)?;
-            }
-            out.setitems_from_mark().tuple_from_mark();
-        }
-        out.reduce();
         Ok(())
     }
 }

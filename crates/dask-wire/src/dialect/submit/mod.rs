@@ -2,6 +2,7 @@
 
 mod expr;
 mod graph;
+mod inline;
 mod legacy;
 mod options;
 mod tasks;
@@ -26,17 +27,6 @@ pub enum SubmitError {
         task: String,
         /// What is wrong.
         source: dask_pickle::Error,
-    },
-    /// A text inside an argument equals a task's key, and Dask would silently put that task's result in its place.
-    #[error(
-        "task {task:?} passes the text {text:?} inside a structure that also holds a reference, and a task has that \
-         very key: Dask would put that task's result there; give the task another key"
-    )]
-    AmbiguousText {
-        /// The task whose argument it is.
-        task: String,
-        /// The text.
-        text: String,
     },
 }
 

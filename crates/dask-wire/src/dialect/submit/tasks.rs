@@ -1,7 +1,7 @@
 //! Up to 2023.3.2.1: `tasks` maps each key to its pickles, which the scheduler passes on unread.
 //!
 //! A reference is the key's bare text: the worker replaces every text in the arguments that equals one of the task's
-//! dependencies. Tasks with nested calls or with texts that would be mistaken go as one pickled legacy tuple.
+//! dependencies. Tasks that are calls of calls, or with texts that would be mistaken, go as one pickled legacy tuple.
 
 use std::collections::HashMap;
 
@@ -9,22 +9,30 @@ use bytes::Bytes;
 use dask_pickle::{CallTemplate, Callable, FillHoles, Pickler};
 
 use super::legacy::{Legacy, Reference, callable_pickle};
-use super::{SubmitError, options, pickle};
+use super::{SubmitError, inline, options, pickle};
 use crate::dialect::{Dialect, Peer};
 use crate::graph::{Submission, Task};
 use crate::payload::Payload;
 use crate::value::Value;
 
 pub(super) fn encode(dialect: &Dialect, submission: &Submission) -> Result<Value<'static>, SubmitError> {
-    let mut callables: HashMap<&Callable, Bytes> = HashMap::new();
+    let mut callables: HashMap<Callable, Bytes> = HashMap::new();
     let mut tasks = Vec::with_capacity(submission.tasks.len());
     let mut dependencies = Vec::with_capacity(submission.tasks.len());
     for task in &submission.tasks {
         let needs = task.dependencies();
-        let body = if fits_apart(&task.call, &needs) {
-            let function =
-                callables.entry(&task.call.callable).or_insert_with(|| callable_pickle(&task.call.callable));
-            apart(task, function)?
+        let call = inline::simplified(&task.call)
+            .map_err(|source| SubmitError::Pickle { task: task.key.to_string(), source })?;
+        let body = if fits_apart(&call, &needs) {
+            let function = match callables.get(&call.callable) {
+                Some(function) => function.clone(),
+                None => {
+                    let function = callable_pickle(&call.callable);
+                    callables.insert(call.callable.clone(), function.clone());
+                    function
+                }
+            };
+            apart(task, &call, &function)?
         } else {
             let mut legacy = Legacy::new(submission, Reference::Text, false).guarding(needs.iter().copied());
             let mut out = Pickler::new();
@@ -56,22 +64,22 @@ fn fits_apart(call: &CallTemplate, needs: &[&str]) -> bool {
     !nested && !mistaken
 }
 
-fn apart(task: &Task, function: &Bytes) -> Result<Value<'static>, SubmitError> {
+fn apart(task: &Task, call: &CallTemplate, function: &Bytes) -> Result<Value<'static>, SubmitError> {
     let failed = |source| SubmitError::Pickle { task: task.key.to_string(), source };
     let mut body = vec![(Value::from("function"), Value::from(function.to_vec()))];
     let mut outcome = Ok(());
     let args = pickle(|out| {
         out.mark();
-        outcome = task.call.args.iter().try_for_each(|arg| arg.write_into(out, &mut BareKeys));
+        outcome = call.args.iter().try_for_each(|arg| arg.write_into(out, &mut BareKeys));
         out.tuple_from_mark();
     });
     outcome.map_err(failed)?;
     body.push((Value::from("args"), Value::from(args)));
-    if !task.call.kwargs.is_empty() {
+    if !call.kwargs.is_empty() {
         let mut outcome = Ok(());
         let kwargs = pickle(|out| {
             out.empty_dict().mark();
-            outcome = task.call.kwargs.iter().try_for_each(|(name, value)| {
+            outcome = call.kwargs.iter().try_for_each(|(name, value)| {
                 out.str(name);
                 value.write_into(out, &mut BareKeys)
             });
@@ -91,8 +99,8 @@ impl FillHoles for BareKeys {
         Ok(())
     }
 
-    fn call(&mut self, out: &mut Pickler, call: &CallTemplate) -> Result<(), dask_pickle::Error> {
+    fn call(&mut self, _: &mut Pickler, call: &CallTemplate) -> Result<(), dask_pickle::Error> {
         // Not reached: tasks with nested calls go as one tuple.
-        super::legacy::RunWhileUnpickling.call(out, call)
+        Err(dask_pickle::Error::Call { callable: call.callable.to_string() })
     }
 }
