@@ -40,27 +40,37 @@ async fn tables_go_both_ways() {
         let table = client.call::<Gathered>(series).to_arrow().await.unwrap();
         assert_eq!((table.rows(), table.schema.field(0).name().as_str()), (3, "x"), "{release}");
         // One without rows keeps its schema; what is no table says so.
-        let empty = client.call::<Gathered>(python("import pandas\nreturn pandas.DataFrame({'a': [1]})[:0]")).to_arrow().await.unwrap();
+        let empty = client
+            .call::<Gathered>(python("import pandas\nreturn pandas.DataFrame({'a': [1]})[:0]"))
+            .to_arrow()
+            .await
+            .unwrap();
         assert_eq!((empty.rows(), empty.schema.fields().len()), (0, 1), "{release}");
         let error = client.call::<Gathered>(python("return 1j")).to_arrow().await.unwrap_err();
         assert!(error.to_string().contains("builtins.complex is no table"), "{error}");
 
         // Arrow as it is, and a table in many chunks.
-        let chunked = "import pyarrow\nt = pyarrow.table({'a': [1, 2]})\nreturn pyarrow.concat_tables([t, t])";
+        let chunked =
+            "import pyarrow\nt = pyarrow.table({'a': [1, 2]})\nreturn pyarrow.concat_tables([t, t])";
         let table: ArrowTable = client.call(python(chunked)).await.unwrap();
         assert_eq!(table.rows(), 4);
         let table = client.call::<Gathered>(python(chunked)).to_arrow().await.unwrap();
         assert_eq!((table.rows(), table.batches.len()), (4, 1));
-        let one: ArrowTable = client.call(python("import pyarrow\nreturn pyarrow.table({'a': [1, 2]}).to_batches()[0]")).await.unwrap();
+        let one: ArrowTable = client
+            .call(python("import pyarrow\nreturn pyarrow.table({'a': [1, 2]}).to_batches()[0]"))
+            .await
+            .unwrap();
         assert_eq!(one.batches[0]["a"].as_primitive::<Int64Type>().values(), &[1, 2]);
 
         // Arguments of each class, seen by Python.
-        let describe = python("
+        let describe = python(
+            "
             import pyarrow, pandas
             name = type(t).__module__.split('.')[0] + '.' + type(t).__name__
             rows = t.to_dict('list') if isinstance(t, pandas.DataFrame) else t.to_pydict()
             return [name, repr(rows['x']), repr(rows['s'])]
-        ");
+        ",
+        );
         for (name, call) in [
             ("pyarrow.Table", describe.clone().kwarg("t", ArrowTable::from(batch()))),
             ("pyarrow.RecordBatch", describe.clone().kwarg("t", ArrowBatch(batch()))),
@@ -69,7 +79,10 @@ async fn tables_go_both_ways() {
             let found: [String; 3] = client.call(call).await.unwrap();
             assert_eq!(found, [name, "[0.5, 1.5, -2.0]", "['a', 'ü', '']"], "{release}");
         }
-        let sum: f64 = client.call(py("pandas:Series.sum").arg(py("operator:getitem").args((PandasFrame::new(batch()), "x")))).await.unwrap();
+        let sum: f64 = client
+            .call(py("pandas:Series.sum").arg(py("operator:getitem").args((PandasFrame::new(batch()), "x"))))
+            .await
+            .unwrap();
         assert_eq!(sum, 0.0);
         // A table that came can be passed on.
         let kept: Gathered = client.call(python(chunked)).await.unwrap();

@@ -49,12 +49,14 @@ async fn python_text_runs_anywhere() {
     on_each_release(async |client| {
         let five: i64 = client.call(python("return a + b").kwarg("a", 2).kwarg("b", 3)).await?;
         assert_eq!(five, 5);
-        let call = python("
+        let call = python(
+            "
             import math
             if scale is None:
                 return math.fsum(args)
             return [x * scale for x in args]
-        ");
+        ",
+        );
         let sum: f64 = client.call(call.clone().args((1.5, 2.5)).kwarg("scale", None::<f64>)).await?;
         assert_eq!(sum, 4.0);
         let scaled: Vec<f64> = client.call(call.args((1.5, 2.5)).kwarg("scale", 2)).await?;
@@ -73,7 +75,8 @@ async fn python_text_runs_anywhere() {
 
         // References in text, and text in references.
         let three: Future<i64> = client.submit(python("return 3")).await?;
-        let nine: i64 = client.call(python("return x['a'][0] ** 2").kwarg("x", HashMap::from([("a", [&three])]))).await?;
+        let nine: i64 =
+            client.call(python("return x['a'][0] ** 2").kwarg("x", HashMap::from([("a", [&three])]))).await?;
         assert_eq!(nine, 9);
         Ok(())
     })
@@ -104,13 +107,15 @@ async fn python_text_fails_with_its_file_and_line() {
 
         // The worker's own traceback shows the line.
         let text: String = client
-            .call(python("
+            .call(python(
+                "
                 import traceback
                 try:
                     1 / 0
                 except ZeroDivisionError:
                     return traceback.format_exc()
-            "))
+            ",
+            ))
             .await?;
         assert!(text.contains("1 / 0"), "{text}");
         Ok(())
@@ -127,7 +132,12 @@ async fn references_and_calls_stand_anywhere() {
 
         // A dict in a list in a dict in a tuple, with references and calls at every level.
         type Deep = (i64, BTreeMap<String, Vec<BTreeMap<String, i64>>>, (i64, (i64, i64)));
-        let inner = BTreeMap::from([("ref", serde_value(&three)), ("call", serde_value(&four)), ("plain", serde_value(&7)), ("six", serde_value(&literal))]);
+        let inner = BTreeMap::from([
+            ("ref", serde_value(&three)),
+            ("call", serde_value(&four)),
+            ("plain", serde_value(&7)),
+            ("six", serde_value(&literal)),
+        ]);
         let deep = (&three, BTreeMap::from([("list", vec![inner])]), (&four, (&literal, &three)));
         let identity = python("return args[0]");
         let found: Deep = client.call(identity.clone().arg(&deep)).await?;
@@ -137,23 +147,33 @@ async fn references_and_calls_stand_anywhere() {
         assert_eq!(found.2, (4, (6, 3)));
         let found: Deep = client.call(python("return x").kwarg("x", &deep)).await?;
         assert_eq!(found.2, (4, (6, 3)));
-        let class: String = client.call(python("return str([type(x).__name__ for x in (x, x[1], x[1]['list'], x[2])])").kwarg("x", &deep)).await?;
+        let class: String = client
+            .call(
+                python("return str([type(x).__name__ for x in (x, x[1], x[1]['list'], x[2])])")
+                    .kwarg("x", &deep),
+            )
+            .await?;
         assert_eq!(class, "['tuple', 'dict', 'list', 'tuple']");
 
         // In sets, as dict keys, in objects that are made by a call.
-        let found: Vec<i64> = client.call(py("builtins:sorted").arg(dask_client::pickle::Set([&three, &three]))).await?;
+        let found: Vec<i64> =
+            client.call(py("builtins:sorted").arg(dask_client::pickle::Set([&three, &three]))).await?;
         assert_eq!(found, [3]);
         let keyed = dask_client::pickle::Dict(vec![(&three, "x")]);
         let found: HashMap<i64, String> = client.call(identity.clone().arg(keyed)).await?;
         assert_eq!(found, HashMap::from([(3, "x".to_owned())]));
-        let made = dask_client::pickle::Reduce { callable: dask_client::pickle::Global::new("builtins:divmod"), args: (&three, 2) };
+        let made = dask_client::pickle::Reduce {
+            callable: dask_client::pickle::Global::new("builtins:divmod"),
+            args: (&three, 2),
+        };
         let found: (i64, i64) = client.call(identity.clone().arg(made)).await?;
         assert_eq!(found, (1, 1));
 
         // Calls in calls in structures, with keyword arguments, of what only workers can import.
         let call = py("only_on_workers:double").arg(&four);
         let call = py("builtins:dict").kwarg("a", &call).kwarg("b", [(&call, 1)]);
-        let found: HashMap<String, dask_client::pickle::Value> = client.call(py("builtins:dict").arg(HashMap::from([("k", &call)]))).await?;
+        let found: HashMap<String, dask_client::pickle::Value> =
+            client.call(py("builtins:dict").arg(HashMap::from([("k", &call)]))).await?;
         assert_eq!(format!("{:?}", found["k"]).matches("Int(8)").count(), 2, "{found:?}");
 
         // A text that equals the key of a reference in the same structure stays a text.
@@ -213,7 +233,11 @@ async fn declared_functions_are_called_like_functions() {
 
 /// Values that Rust need not understand: how Python makes each, what its class is called, and how Python knows it again.
 const OPAQUE: &[(&str, &str, &str)] = &[
-    ("collections.Counter('abca')", "collections.Counter", "v == collections.Counter('abca') and type(v) is collections.Counter"),
+    (
+        "collections.Counter('abca')",
+        "collections.Counter",
+        "v == collections.Counter('abca') and type(v) is collections.Counter",
+    ),
     ("re.compile('a+', re.I)", "re", "v.match('AA') and v.flags & re.I"),
     ("only_on_workers.Account(7)", "only_on_workers.Account", "v.balance == 7 and v.deposit(1) == 8"),
     ("(lambda n: lambda x: x * n)(3)", "", "v(5) == 15"),
@@ -221,19 +245,48 @@ const OPAQUE: &[(&str, &str, &str)] = &[
     ("range(2, 9, 3)", "range", "v == range(2, 9, 3)"),
     ("ValueError('x', 1)", "ValueError", "type(v) is ValueError and v.args == ('x', 1)"),
     ("bytearray(b'ab')", "bytearray", "v == bytearray(b'ab') and type(v) is bytearray"),
-    ("memoryview(b'abcd').cast('H', [2])", "memoryview", "v.format == 'H' and v.shape == (2,) and bytes(v) == b'abcd'"),
+    (
+        "memoryview(b'abcd').cast('H', [2])",
+        "memoryview",
+        "v.format == 'H' and v.shape == (2,) and bytes(v) == b'abcd'",
+    ),
     ("array.array('d', [1.5, -2])", "array.array", "v == array.array('d', [1.5, -2]) and v.typecode == 'd'"),
-    ("numpy.arange(12.).reshape(3, 4)[:, ::2]", "numpy.ndarray", "(v == numpy.arange(12.).reshape(3, 4)[:, ::2]).all() and v.shape == (3, 2)"),
+    (
+        "numpy.arange(12.).reshape(3, 4)[:, ::2]",
+        "numpy.ndarray",
+        "(v == numpy.arange(12.).reshape(3, 4)[:, ::2]).all() and v.shape == (3, 2)",
+    ),
     ("numpy.array([1, 'x', None], dtype=object)", "", "v.dtype == object and v.tolist() == [1, 'x', None]"),
-    ("numpy.ma.array([1, 2, 3], mask=[0, 1, 0], fill_value=9)", "", "v.mask.tolist() == [False, True, False] and v.fill_value == 9 and v.sum() == 4"),
+    (
+        "numpy.ma.array([1, 2, 3], mask=[0, 1, 0], fill_value=9)",
+        "",
+        "v.mask.tolist() == [False, True, False] and v.fill_value == 9 and v.sum() == 4",
+    ),
     ("numpy.float32(1.5)", "", "v == 1.5 and type(v) is numpy.float32"),
-    ("{'a': numpy.arange(3), 'b': only_on_workers.Account(2)}", "dict", "v['a'].tolist() == [0, 1, 2] and v['b'].balance == 2"),
-    ("[numpy.arange(100000), collections.Counter('x')]", "list", "v[0].sum() == 4999950000 and v[1] == collections.Counter('x')"),
-    ("types.SimpleNamespace(big=numpy.arange(70000), b=bytearray(b'xy'))", "", "v.big[-1] == 69999 and v.big.flags.writeable and v.b == bytearray(b'xy')"),
-    ("only_on_workers.registered(41)", "only_on_workers.Registered", "v.payload == b'41' * 3 and type(v).__name__ == 'Registered'"),
+    (
+        "{'a': numpy.arange(3), 'b': only_on_workers.Account(2)}",
+        "dict",
+        "v['a'].tolist() == [0, 1, 2] and v['b'].balance == 2",
+    ),
+    (
+        "[numpy.arange(100000), collections.Counter('x')]",
+        "list",
+        "v[0].sum() == 4999950000 and v[1] == collections.Counter('x')",
+    ),
+    (
+        "types.SimpleNamespace(big=numpy.arange(70000), b=bytearray(b'xy'))",
+        "",
+        "v.big[-1] == 69999 and v.big.flags.writeable and v.b == bytearray(b'xy')",
+    ),
+    (
+        "only_on_workers.registered(41)",
+        "only_on_workers.Registered",
+        "v.payload == b'41' * 3 and type(v).__name__ == 'Registered'",
+    ),
 ];
 
-const IMPORTS: &str = "import array, collections, functools, re, types\nimport numpy\nimport only_on_workers\n";
+const IMPORTS: &str =
+    "import array, collections, functools, re, types\nimport numpy\nimport only_on_workers\n";
 
 #[tokio::test]
 async fn what_has_no_mapping_can_be_passed_on() {

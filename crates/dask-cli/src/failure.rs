@@ -48,7 +48,14 @@ pub(crate) fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Config | ErrorKind::Graph | ErrorKind::Encode => CONFIG,
         ErrorKind::Connect => CONNECT,
-        ErrorKind::Task | ErrorKind::KilledWorker | ErrorKind::Cancelled => TASK,
+        ErrorKind::Task
+        | ErrorKind::TaskTimeout
+        | ErrorKind::TaskImport
+        | ErrorKind::SchedulerImport
+        | ErrorKind::KilledWorker
+        | ErrorKind::NoWorker
+        | ErrorKind::LostDependencies
+        | ErrorKind::Cancelled => TASK,
         _ => UNUSABLE,
     }
 }

@@ -1,11 +1,12 @@
 //! The client: a cheap handle on one scheduler.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use dask_wire::graph::Submission;
-use dask_wire::session::{KeyState, Session};
+use dask_wire::session::{KeyState, LostReason, Session};
 use dask_wire::{Dialect, Key, Message, Peer, Release, Request, Value};
 use tracing::Instrument;
 
@@ -280,14 +281,42 @@ impl Shared {
         let deadline = self.settings.rpc_timeout;
         match tokio::time::timeout(deadline, session::connected(self)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::timeout(format_args!("{} at {}", self.life.doing(), self.address), deadline)),
+            Err(_) => {
+                Err(Error::timeout(format_args!("{} at {}", self.life.doing(), self.address), deadline))
+            }
         }
+    }
+
+    /// An error if a task takes what this client knows to be gone. Releases say that in different ways, or late.
+    fn check_dependencies(&self, submission: &Submission) -> Result<()> {
+        self.session.look(|session| {
+            let here: HashSet<&Key> = submission.tasks.iter().map(|task| &task.key).collect();
+            for task in &submission.tasks {
+                for needs in task.dependencies() {
+                    let needs = Key::from(needs);
+                    if here.contains(&needs) {
+                        continue;
+                    }
+                    match session.state(&needs) {
+                        Some(KeyState::Cancelled { .. }) => {
+                            return Err(Error::lost_dependency(&task.key, &needs, "that was cancelled"));
+                        }
+                        Some(KeyState::Lost(reason)) if *reason != LostReason::Closed => {
+                            return Err(Error::lost_dependency(&task.key, &needs, reason));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Checks, encodes and queues a graph.
     pub(crate) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<()> {
         let held = |key: &str| self.session.look(|session| session.holds(key));
         submission.check(held)?;
+        self.check_dependencies(&submission)?;
         self.stream().await?;
         let message = self.dialect().submit(&submission)?;
         self.check_open()?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dask_wire::exception::PythonError;
+use dask_wire::exception::{Kind, PythonError};
 use dask_wire::graph::GraphError;
 use dask_wire::session::LostReason;
 use dask_wire::{Key, NotAvailable, SubmitError, WireError};
@@ -55,10 +55,23 @@ pub enum ErrorKind {
     Decode,
     /// The task raised an exception; see [`Error::python`].
     Task,
+    /// The task raised `TimeoutError`: something that it waited for took too long. The other [`ErrorKind::Timeout`] is
+    /// about a wait of this client.
+    TaskTimeout,
+    /// The task needs a module or a name that cannot be imported on the worker; see [`Error::python`].
+    TaskImport,
+    /// The scheduler cannot read the graph, mostly because a module is missing there (from 2023.4.0 on, when it began to
+    /// read graphs).
+    SchedulerImport,
     /// The task's workers kept dying; see [`Error::python`].
     KilledWorker,
-    /// The task was cancelled.
+    /// The scheduler gave the task up because no worker could run it in time (releases that have the setting
+    /// `distributed.scheduler.no-workers-timeout`).
+    NoWorker,
+    /// The task was cancelled, or raised `CancelledError`.
     Cancelled,
+    /// What the task takes is gone: cancelled, lost with its workers, or forgotten by the scheduler.
+    LostDependencies,
     /// The result is gone: worker lost, cluster restarted or connection broken.
     Lost,
     /// The client was closed.
@@ -197,7 +210,12 @@ impl Error {
 
     pub(crate) fn task(key: &Key, error: PythonError) -> Self {
         let kind = match error.kind() {
-            dask_wire::exception::Kind::KilledWorker { .. } => ErrorKind::KilledWorker,
+            Kind::KilledWorker { .. } => ErrorKind::KilledWorker,
+            Kind::NoWorker => ErrorKind::NoWorker,
+            Kind::Cancelled => ErrorKind::Cancelled,
+            Kind::Timeout => ErrorKind::TaskTimeout,
+            Kind::Import { .. } => ErrorKind::TaskImport,
+            Kind::DeserializationOnScheduler => ErrorKind::SchedulerImport,
             _ => ErrorKind::Task,
         };
         let message = format!("task {key} failed: {}", error.title());
@@ -218,7 +236,16 @@ impl Error {
             (one, "") | ("", one) => format!(": {one}"),
             (reason, message) => format!(": {reason}: {message}"),
         };
-        Self::about(ErrorKind::Cancelled, key, format!("task {key} was cancelled{detail}"))
+        let kind =
+            if reason == "lost dependencies" { ErrorKind::LostDependencies } else { ErrorKind::Cancelled };
+        Self::about(kind, key, format!("task {key} was cancelled{detail}"))
+    }
+
+    pub(crate) fn lost_dependency(task: &Key, needs: &Key, cause: impl fmt::Display) -> Self {
+        let message = format!(
+            "task {task} cannot run: it takes the result of {needs}, and {cause}; submit that again first"
+        );
+        Self::about(ErrorKind::LostDependencies, task, message)
     }
 
     pub(crate) fn gone(key: &Key, reason: &LostReason) -> Self {

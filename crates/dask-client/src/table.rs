@@ -45,8 +45,7 @@ impl<R> Future<R> {
     /// The result is no table, pyarrow is missing on the worker, or whatever [`Future::result`] reports.
     pub async fn to_arrow(&self) -> Result<ArrowTable> {
         let client = self.client();
-        let stream: Future<ArrowTable> =
-            client.submit(python(TO_STREAM).kwarg("value", self)).await?;
+        let stream: Future<ArrowTable> = client.submit(python(TO_STREAM).kwarg("value", self)).await?;
         let result = client.fetch_one(stream.key()).await?;
         ArrowTable::from_decoded(&result)
             .map_err(|error| Error::decode(format_args!("the table of {}", self.key()), error))

@@ -406,6 +406,10 @@ impl<'t> ObjectView<'t> {
             Some(("builtins" | "__builtin__", "getattr")) => {
                 return self.args().item(0)?.as_global();
             }
+            // An exception with what pickle alone would lose of it.
+            Some(("tblib.pickling_support", "unpickle_exception")) => {
+                return self.args().item(0)?.as_global();
+            }
             Some(names) => return Some(names),
             None => {}
         }

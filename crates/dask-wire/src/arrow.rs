@@ -100,7 +100,10 @@ impl ArrowTable {
         let stream = match decoded {
             Decoded::Arrow { stream, .. } | Decoded::Bytes(stream) => stream.clone(),
             Decoded::Pickle(tree) => tree.root().to_bytes().ok_or_else(|| {
-                mismatch("it is no pyarrow table; Future::to_arrow converts pandas objects on the worker".to_owned())
+                mismatch(
+                    "it is no pyarrow table; Future::to_arrow converts pandas objects on the worker"
+                        .to_owned(),
+                )
             })?,
             _ => return Err(mismatch("it is no pyarrow table".to_owned())),
         };

@@ -20,7 +20,8 @@ static MODULE_NAME: LazyLock<String> = LazyLock::new(|| format!("_dask_rs_source
 
 /// FNV-1a: the same in every build, which std's hashers do not promise.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Pushes a function of the module.

@@ -68,6 +68,8 @@ pub enum Kind {
     Cancelled,
     /// Something took too long.
     Timeout,
+    /// The scheduler gave the task up because no worker could run it for too long.
+    NoWorker,
     /// A module or name cannot be imported where the task or its graph was read.
     Import {
         /// The module, where Python says which.
@@ -193,9 +195,8 @@ impl PythonError {
                     .and_then(|count| u64::try_from(count).ok()),
             },
             (_, "CancelledError" | "FutureCancelledError" | "FuturesCancelledError") => Kind::Cancelled,
-            (_, "TimeoutError" | "WorkerStartTimeoutError" | "NoValidWorkerError" | "NoWorkerError") => {
-                Kind::Timeout
-            }
+            (_, "NoValidWorkerError" | "NoWorkerError") => Kind::NoWorker,
+            (_, "TimeoutError" | "WorkerStartTimeoutError") => Kind::Timeout,
             ("builtins", "ModuleNotFoundError" | "ImportError") => Kind::Import { name: text::module(self) },
             ("builtins", "RuntimeError")
                 if self.message.starts_with("Error during deserialization of the task graph") =>

@@ -26,19 +26,21 @@ impl Serialize for Decoded {
             Decoded::ByteArray(bytes) => ByteArray(bytes.clone()).serialize(serializer),
             Decoded::Memoryview { data, format, shape } => {
                 // In two steps, since only bytes can be cast to another format and shape.
-                let plain = Reduce { callable: Global::new("builtins:memoryview"), args: (PyBytes(data.clone()),) };
+                let plain =
+                    Reduce { callable: Global::new("builtins:memoryview"), args: (PyBytes(data.clone()),) };
                 Method { of: &plain, name: "cast", args: (format, List(shape)) }.serialize(serializer)
             }
-            Decoded::ArrayArray { data, typecode } => Reduce {
-                callable: Global::new("array:array"),
-                args: (typecode, PyBytes(data.clone())),
+            Decoded::ArrayArray { data, typecode } => {
+                Reduce { callable: Global::new("array:array"), args: (typecode, PyBytes(data.clone())) }
+                    .serialize(serializer)
             }
-            .serialize(serializer),
             Decoded::Array(array) => array.serialize(serializer),
             Decoded::MaskedArray(array) => masked(array, serializer),
             Decoded::Arrow { kind, stream } => {
-                let reader =
-                    Reduce { callable: Global::new("pyarrow.ipc:open_stream"), args: (PyBytes(stream.clone()),) };
+                let reader = Reduce {
+                    callable: Global::new("pyarrow.ipc:open_stream"),
+                    args: (PyBytes(stream.clone()),),
+                };
                 let name = match kind {
                     ArrowKind::Table => "read_all",
                     ArrowKind::RecordBatch => "read_next_batch",
@@ -143,8 +145,11 @@ fn opaque<S: Serializer>(payload: &Payload, serializer: S) -> Result<S::Ok, S::E
     let header = convert::to_python(&header, usize::MAX)
         .ok_or_else(|| S::Error::custom("its header holds a value serialized by itself"))?;
     let frames: Vec<PyBytes> = payload.frames().iter().cloned().map(|frame: Bytes| PyBytes(frame)).collect();
-    Reduce { callable: Global::of("distributed.protocol.serialize", "deserialize"), args: (header, List(frames)) }
-        .serialize(serializer)
+    Reduce {
+        callable: Global::of("distributed.protocol.serialize", "deserialize"),
+        args: (header, List(frames)),
+    }
+    .serialize(serializer)
 }
 
 impl Decoded {

@@ -1,0 +1,137 @@
+//! What can befall a task, each told apart from the others, on real clusters.
+
+use std::time::Duration;
+
+use dask_client::{Client, ErrorKind, Future, py, python, python_module};
+use dask_live_tests::{TestCluster, releases_or};
+use dask_local::{Protocol, WorkerSpec};
+
+async fn on_each_release(
+    settings: impl Fn(dask_local::ClusterBuilder) -> dask_local::ClusterBuilder,
+    test: impl AsyncFn(&Client),
+) {
+    for release in releases_or(&["2.30.1", "2022.7.1", "2026.8.0"]) {
+        println!("{release}");
+        let cluster = TestCluster::start_with(&release, Protocol::Tcp, &settings).await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        tokio::time::timeout(dask_live_tests::PATIENCE, test(&client)).await.expect("not done in time");
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+fn since(client: &Client, release: &str) -> bool {
+    client.release() >= release.parse().unwrap()
+}
+
+#[tokio::test]
+async fn tasks_that_kill_their_workers() {
+    let one_chance = |builder: dask_local::ClusterBuilder| {
+        builder
+            .config("distributed.scheduler.allowed-failures", "0")
+            .worker(WorkerSpec::new().name("third").nanny(true).resource("NANNY", 1.0))
+    };
+    on_each_release(one_chance, async |client| {
+        let call = py("os:_exit").arg(3).resource("NANNY", 1.0).key("killer");
+        let error = client.call::<()>(call).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::KilledWorker, "{error:?}");
+        match error.python().unwrap().kind() {
+            dask_wire::exception::Kind::KilledWorker { task, last_worker, .. } => {
+                assert_eq!(task, "killer");
+                assert!(last_worker.is_some_and(|worker| worker.starts_with("tcp://127.0.0.1:")));
+            }
+            kind => panic!("{kind:?}"),
+        }
+        assert_eq!(error.key().map(ToString::to_string).as_deref(), Some("killer"));
+    })
+    .await;
+}
+
+const CHAIN: &str = "
+class Refused(Exception):
+    pass
+
+def inner(x):
+    return {}[x]
+
+def outer(x):
+    try:
+        inner(x)
+    except KeyError as error:
+        refused = Refused('no', x)
+        if hasattr(refused, 'add_note'):
+            refused.add_note('asked for %s' % x)
+        raise refused from error
+
+def handling(x):
+    try:
+        outer(x)
+    except Refused:
+        raise ValueError('while handling')
+";
+
+#[tokio::test]
+async fn exceptions_come_whole_and_each_sort_has_its_kind() {
+    on_each_release(
+        |builder| builder,
+        async |client| {
+            // The chain, with frames of each link; releases that lose it lose it on the worker.
+            let error = client.call::<()>(python_module(CHAIN, "handling").arg("k")).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Task);
+            let raised = error.python().unwrap();
+            assert_eq!(raised.title(), "ValueError: while handling");
+            assert_eq!(raised.traceback.last().map(|frame| frame.function.as_str()), Some("handling"));
+            let chain: Vec<String> = raised.chain().map(|error| error.class.clone()).collect();
+            println!("{}: {chain:?}\n{raised}", client.release());
+            if since(client, "2026.8.0") {
+                assert_eq!(chain, ["ValueError", "Refused", "KeyError"]);
+                let refused = raised.context.as_ref().unwrap();
+                assert_eq!(refused.notes, ["asked for k"]);
+                assert_eq!(refused.args.len(), 2);
+                assert!(raised.to_string().contains("direct cause"), "{raised}");
+            }
+
+            // Modules that are missing: on the worker, or where the scheduler reads the graph.
+            let error = client.call::<()>(py("no_such_module:f")).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TaskImport, "{error:?}");
+            assert!(error.to_string().contains("no_such_module"), "{error}");
+            let error = client.call::<()>(py("dask.no_such_module:f")).await.unwrap_err();
+            let expected =
+                if since(client, "2023.4.0") { ErrorKind::SchedulerImport } else { ErrorKind::TaskImport };
+            assert_eq!(error.kind(), expected, "{error:?}");
+
+            // What Python's own classes say.
+            let error = client.call::<()>(python("raise TimeoutError('too long')")).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TaskTimeout, "{error:?}");
+            let error = client
+                .call::<()>(python("import asyncio\nraise asyncio.CancelledError()"))
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Cancelled, "{error:?}");
+
+            // What a task takes is gone.
+            let slow: Future<()> = client.submit(py("time:sleep").arg(0.5)).await.unwrap();
+            slow.cancel().await.unwrap();
+            assert_eq!(slow.result().await.unwrap_err().kind(), ErrorKind::Cancelled);
+            let error = client.call::<()>(py("builtins:str").arg(&slow)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::LostDependencies, "{error:?}");
+            assert!(error.to_string().contains(&slow.key().to_string()), "{error}");
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn tasks_that_no_worker_can_run() {
+    let timeout = |builder: dask_local::ClusterBuilder| {
+        builder.config("distributed.scheduler.no-workers-timeout", "300ms")
+    };
+    on_each_release(timeout, async |client| {
+        let call = py("operator:add").args((1, 2)).resource("UNICORN", 1.0);
+        let limit = Duration::from_secs(if since(client, "2024.8.0") { 30 } else { 1 });
+        let error = client.call::<i64>(call).deadline(limit).await.unwrap_err();
+        let expected = if since(client, "2024.8.0") { ErrorKind::NoWorker } else { ErrorKind::Timeout };
+        assert_eq!(error.kind(), expected, "{error:?}");
+    })
+    .await;
+}
