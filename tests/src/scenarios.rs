@@ -243,7 +243,7 @@ async fn reports_exceptions(stage: &Stage) -> Outcome {
     // A name that does not exist.
     let outcome = stage.client.call::<i64>(py("no_such_module:function").arg(1)).await;
     let error = outcome.err().ok_or("a module that does not exist was called")?;
-    ensure_eq!(error.kind(), ErrorKind::Task);
+    ensure_eq!(error.kind(), ErrorKind::TaskImport);
     ensure!(error.to_string().contains("no_such_module"), "{error}");
     Ok(())
 }

@@ -104,7 +104,7 @@ async fn exceptions_come_whole_and_each_sort_has_its_kind() {
             let error = client.call::<()>(python("raise TimeoutError('too long')")).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TaskTimeout, "{error:?}");
             let error = client
-                .call::<()>(python("import asyncio\nraise asyncio.CancelledError()"))
+                .call::<()>(python("import concurrent.futures\nraise concurrent.futures.CancelledError()"))
                 .await
                 .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Cancelled, "{error:?}");

@@ -407,7 +407,7 @@ impl<'t> ObjectView<'t> {
                 return self.args().item(0)?.as_global();
             }
             // An exception with what pickle alone would lose of it.
-            Some(("tblib.pickling_support", "unpickle_exception")) => {
+            Some(("tblib.pickling_support", name)) if name.starts_with("unpickle_exception") => {
                 return self.args().item(0)?.as_global();
             }
             Some(names) => return Some(names),

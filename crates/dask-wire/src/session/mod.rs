@@ -23,6 +23,7 @@ pub use key_state::{Failure, KeyState, LostReason};
 use crate::dialect::{Dialect, Feature, NotAvailable, Peer, SubmitError};
 use crate::graph::Submission;
 use crate::key::Key;
+use crate::payload::Payload;
 use crate::value::Value;
 
 /// Something the program around a session wants to know, besides the state of its keys.
@@ -400,6 +401,8 @@ impl<W> Session<W> {
             ("task-erred", Some(key)) => {
                 let mut payload = |name| match message.take(name) {
                     Some(Value::Payload(payload)) => Some(*payload),
+                    // Exceptions of the scheduler's own: the bare pickle.
+                    Some(Value::Bin(pickle)) => Some(Payload::pickle(pickle.into_owned(), [])),
                     _ => None,
                 };
                 let failure = Failure { exception: payload("exception"), traceback: payload("traceback") };
