@@ -72,11 +72,14 @@ where
                 caller.send(&handshake::ours(None, 4)).await;
                 caller.next().await;
                 while let Some(message) = caller.next().await {
-                    let op = message.value().ok().and_then(|value| Some(value.get("op")?.as_str()?.to_owned()));
+                    let op =
+                        message.value().ok().and_then(|value| Some(value.get("op")?.as_str()?.to_owned()));
                     match op.as_deref() {
                         Some("versions") => {
                             let packages: Value<'_> = [("distributed", "2026.8.0")].into_iter().collect();
-                            caller.send(&[("host", Value::Nil), ("packages", packages)].into_iter().collect()).await;
+                            caller
+                                .send(&[("host", Value::Nil), ("packages", packages)].into_iter().collect())
+                                .await;
                         }
                         Some("register-client") => {
                             let start: Value<'_> = [("op", "stream-start")].into_iter().collect();

@@ -14,7 +14,8 @@ use crate::{PATIENCE, TestCluster};
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// What a scenario gives.
 pub type Outcome = Result<(), Failure>;
-type Scenario = for<'c> fn(&'c Stage) -> Pin<Box<dyn StdFuture<Output = Outcome> + 'c>>;
+/// One thing to check on a running cluster.
+pub type Scenario = for<'c> fn(&'c Stage) -> Pin<Box<dyn StdFuture<Output = Outcome> + 'c>>;
 
 /// A client on a running cluster.
 #[derive(Debug)]

@@ -10,7 +10,10 @@ use tokio::net::TcpListener;
 
 async fn failure_of(address: &str) -> dask_client::Error {
     let connect = Client::builder().address(address).connect_timeout(Duration::from_secs(4)).connect();
-    tokio::time::timeout(PATIENCE, connect).await.expect("connecting hangs").expect_err("connected to nothing")
+    tokio::time::timeout(PATIENCE, connect)
+        .await
+        .expect("connecting hangs")
+        .expect_err("connected to nothing")
 }
 
 fn says(error: &dask_client::Error, kind: ErrorKind, words: &[&str]) {
@@ -41,9 +44,17 @@ async fn answering(answer: &'static [u8]) -> String {
 #[tokio::test]
 async fn addresses_that_lead_nowhere() {
     says(&failure_of("http://127.0.0.1:8787").await, ErrorKind::Config, &["dashboard", "tcp://"]);
-    says(&failure_of("tcp://no-such-host.invalid:8786").await, ErrorKind::Connect, &["no-such-host.invalid", "resolve"]);
+    says(
+        &failure_of("tcp://no-such-host.invalid:8786").await,
+        ErrorKind::Connect,
+        &["no-such-host.invalid", "resolve"],
+    );
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    says(&failure_of(&free.to_string()).await, ErrorKind::Connect, &["nothing listens", &free.port().to_string()]);
+    says(
+        &failure_of(&free.to_string()).await,
+        ErrorKind::Connect,
+        &["nothing listens", &free.port().to_string()],
+    );
     says(&failure_of(&format!("tls://{free}")).await, ErrorKind::Connect, &["nothing listens"]);
 }
 

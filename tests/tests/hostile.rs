@@ -84,7 +84,8 @@ async fn bombs() {
     };
     answer_with(lz4, ErrorKind::Protocol, "lz4").await;
     // msgpack nested without end.
-    let nested = |mut caller: Caller| async move { caller.send_frames(&[Bytes::from(vec![0x91; 1 << 20])]).await };
+    let nested =
+        |mut caller: Caller| async move { caller.send_frames(&[Bytes::from(vec![0x91; 1 << 20])]).await };
     answer_with(nested, ErrorKind::Protocol, "nesting").await;
 }
 
@@ -107,8 +108,16 @@ async fn wrong_types_in_every_field_are_passed_over() {
             let submitted = &value.as_array().unwrap()[0];
             submitted.get("keys").unwrap().as_array().unwrap()[0].as_str().unwrap().to_owned()
         };
-        let odd = [Value::Nil, Value::Int(7), Value::Str("x".into()), Value::Array(vec![]), Value::Map(vec![])];
-        for op in ["key-in-memory", "task-erred", "cancelled-keys", "event", "adjust-heartbeat-interval", "stream-start"] {
+        let odd =
+            [Value::Nil, Value::Int(7), Value::Str("x".into()), Value::Array(vec![]), Value::Map(vec![])];
+        for op in [
+            "key-in-memory",
+            "task-erred",
+            "cancelled-keys",
+            "event",
+            "adjust-heartbeat-interval",
+            "stream-start",
+        ] {
             for odd in &odd {
                 let fields = ["key", "keys", "exception", "topic", "event", "interval", "warning"];
                 let mut map: Vec<(Value<'_>, Value<'_>)> = vec![("op".into(), op.into())];
@@ -116,7 +125,8 @@ async fn wrong_types_in_every_field_are_passed_over() {
                 caller.send(&Value::Array(vec![Value::Map(map), odd.clone()])).await;
             }
         }
-        let done: Value<'_> = [("op", Value::from("key-in-memory")), ("key", Value::from(key))].into_iter().collect();
+        let done: Value<'_> =
+            [("op", Value::from("key-in-memory")), ("key", Value::from(key))].into_iter().collect();
         caller.send(&Value::Array(vec![done])).await;
         while caller.next().await.is_some() {}
     };
@@ -128,8 +138,10 @@ async fn wrong_types_in_every_field_are_passed_over() {
 
 #[tokio::test]
 async fn a_scheduler_that_never_replies() {
-    let address = fake::scheduler(|_| None, |mut caller| async move { while caller.next().await.is_some() {} }).await;
-    let client = Client::builder().address(address).rpc_timeout(Duration::from_millis(200)).connect().await.unwrap();
+    let address =
+        fake::scheduler(|_| None, |mut caller| async move { while caller.next().await.is_some() {} }).await;
+    let client =
+        Client::builder().address(address).rpc_timeout(Duration::from_millis(200)).connect().await.unwrap();
     let error = client.scheduler_info().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.to_string().contains("identity"), "{error}");

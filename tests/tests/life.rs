@@ -35,7 +35,8 @@ async fn a_scheduler_that_dies_answers_everybody_and_the_client_comes_back() {
         assert!(matches!(events.next().await, Some(ClientEvent::Connected)));
         let slow: Future<()> = client.submit(py("time:sleep").arg(60)).await.unwrap();
         let waiting = slow.result();
-        let (answer, ()) = tokio::join!(patiently("the wait", async { waiting.await }), replace_scheduler(&cluster));
+        let (answer, ()) =
+            tokio::join!(patiently("the wait", async { waiting.await }), replace_scheduler(&cluster));
         let error = answer.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Lost, "{release}: {error}");
         // A finished result is lost with its scheduler, too: it released what this client wanted.
@@ -71,7 +72,11 @@ async fn work_is_submitted_again_when_asked_for() {
             client.submit_graph(graph, [a.key().clone(), b.key().clone()]).await.unwrap();
         assert_eq!(client.gather(&futures).await.unwrap(), [3, 30]);
         replace_scheduler(&cluster).await;
-        assert_eq!(patiently("the second run", client.gather(&futures)).await.unwrap(), [3, 30], "{release}");
+        assert_eq!(
+            patiently("the second run", client.gather(&futures).into_future()).await.unwrap(),
+            [3, 30],
+            "{release}"
+        );
         client.close().await;
         cluster.cluster.stop().await.unwrap();
     }
@@ -83,7 +88,10 @@ async fn a_client_that_may_not_reconnect_ends() {
     let client = cluster.client().reconnect(None).connect().await.unwrap();
     let slow: Future<()> = client.submit(py("time:sleep").arg(60)).await.unwrap();
     cluster.cluster.kill_scheduler().await.unwrap();
-    assert_eq!(patiently("the wait", async { slow.result().await }).await.unwrap_err().kind(), ErrorKind::Lost);
+    assert_eq!(
+        patiently("the wait", async { slow.result().await }).await.unwrap_err().kind(),
+        ErrorKind::Lost
+    );
     let error = patiently("the call", async { client.call::<i64>(py("os:getpid")).await }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
 }
@@ -113,9 +121,10 @@ async fn drop_at_every_await<F: StdFuture>(what: &str, client: &Client, mut make
     for polls in 0..40 {
         let attempt = Impatient { inner: Box::pin(make()), polls };
         let done = patiently(what, attempt).await.is_some();
-        let sum: i64 = patiently("the session", async { client.call(py("operator:add").args((polls, 1))).await })
-            .await
-            .unwrap_or_else(|error| panic!("after {what} dropped at poll {polls}: {error}"));
+        let sum: i64 =
+            patiently("the session", async { client.call(py("operator:add").args((polls, 1))).await })
+                .await
+                .unwrap_or_else(|error| panic!("after {what} dropped at poll {polls}: {error}"));
         assert_eq!(sum, polls as i64 + 1);
         if done {
             return;
@@ -134,9 +143,10 @@ async fn calls_dropped_at_any_await_leave_the_session_usable() {
             let fresh = connect().await.unwrap();
             let call = async { fresh.call::<i64>(py("operator:add").args((1, 2))).await };
             drop(patiently("registering", Impatient { inner: Box::pin(call), polls }).await);
-            let sum: i64 = patiently("the fresh client", async { fresh.call(py("operator:add").args((1, 2))).await })
-                .await
-                .unwrap();
+            let sum: i64 =
+                patiently("the fresh client", async { fresh.call(py("operator:add").args((1, 2))).await })
+                    .await
+                    .unwrap();
             assert_eq!(sum, 3);
         }
         drop_at_every_await("connect", &client, connect).await;
@@ -155,12 +165,12 @@ async fn calls_dropped_at_any_await_leave_the_session_usable() {
             }
             futures
         };
-        drop_at_every_await("gather", &client, || client.gather(&futures)).await;
+        drop_at_every_await("gather", &client, || client.gather(&futures).into_future()).await;
         drop_at_every_await("cancel", &client, || client.cancel(&futures)).await;
         drop_at_every_await("compute", &client, || {
             let mut graph = Graph::new();
             let a = graph.add(py("operator:add").args((1, 2)));
-            client.compute::<_, i64>(graph, a)
+            client.compute::<_, i64>(graph, a).into_future()
         })
         .await;
         drop(futures);

@@ -21,7 +21,21 @@ impl Client {
     /// The client is closed, or (before 2023.3.1) the scheduler does not answer.
     pub async fn cancel<'f, R: 'f>(&self, futures: impl IntoIterator<Item = &'f Future<R>>) -> Result<()> {
         let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
-        self.shared().cancel(&keys, false).await
+        self.shared().cancel(&keys, false, MESSAGE).await
+    }
+
+    /// As [`Client::cancel`], telling why: the error of whoever waits for one of these tasks, here and (from 2025.3.0 on) in
+    /// other clients, carries the reason.
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    pub async fn cancel_with<'f, R: 'f>(
+        &self,
+        futures: impl IntoIterator<Item = &'f Future<R>>,
+        reason: &str,
+    ) -> Result<()> {
+        let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
+        self.shared().cancel(&keys, false, reason).await
     }
 
     /// As [`Client::cancel`], even where other clients want the tasks.
@@ -33,7 +47,7 @@ impl Client {
         futures: impl IntoIterator<Item = &'f Future<R>>,
     ) -> Result<()> {
         let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
-        self.shared().cancel(&keys, true).await
+        self.shared().cancel(&keys, true, MESSAGE).await
     }
 }
 
@@ -48,9 +62,9 @@ impl<R> Future<R> {
 }
 
 impl Shared {
-    async fn cancel(&self, keys: &[Key], force: bool) -> Result<()> {
+    async fn cancel(&self, keys: &[Key], force: bool, message: &str) -> Result<()> {
         self.check_open()?;
-        match self.session.change(|session| session.cancel(keys, force, REASON, MESSAGE))? {
+        match self.session.change(|session| session.cancel(keys, force, REASON, message))? {
             CancelVia::Rpc(request) => {
                 let deadline = self.settings.rpc_timeout;
                 let reply = self.pool.call(&self.address, "cancel", &request, deadline).await?;

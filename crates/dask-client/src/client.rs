@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dask_wire::graph::Submission;
@@ -12,9 +12,10 @@ use tracing::Instrument;
 
 use crate::call::KeyMaker;
 use crate::config::ClientBuilder;
+use crate::direct::Reach;
 use crate::error::{Error, Result};
 use crate::future::Future;
-use crate::graph::{Graph, Outputs};
+use crate::graph::Graph;
 use crate::life::{ClientEvent, Life};
 use crate::net::address::Address;
 use crate::net::comm::Traffic;
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) settings: ClientBuilder,
     pub(crate) keys: KeyMaker,
     pub(crate) life: Life,
+    pub(crate) reach: Reach,
+    pub(crate) counters: Counters,
     phases: ConnectPhases,
 }
 
@@ -112,6 +115,8 @@ impl Client {
             pool,
             keys: KeyMaker::new(),
             life: Life::new(),
+            reach: Reach::default(),
+            counters: Counters::default(),
             phases,
             settings,
         };
@@ -146,12 +151,18 @@ impl Client {
     /// Counts of what went over this client's connections, and of its futures.
     pub fn statistics(&self) -> Statistics {
         let traffic: &Traffic = &self.shared().pool.dialer().traffic;
+        let counters = &self.shared().counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (held, pending) = self.shared().session.look(|session| (session.held(), session.pending()));
         Statistics {
             bytes_in: traffic.bytes_in.load(Ordering::Relaxed),
             bytes_out: traffic.bytes_out.load(Ordering::Relaxed),
             messages_in: traffic.messages_in.load(Ordering::Relaxed),
             messages_out: traffic.messages_out.load(Ordering::Relaxed),
+            results_direct: load(&counters.direct),
+            results_relayed: load(&counters.relayed),
+            sent_direct: load(&counters.sent_direct),
+            sent_relayed: load(&counters.sent_relayed),
             futures: held,
             pending,
             reconnects: self.shared().life.reconnects(),
@@ -181,16 +192,6 @@ impl Client {
         CallFuture::new(self, call.into_call())
     }
 
-    /// Submits a graph and awaits the results of some of its nodes.
-    ///
-    /// # Errors
-    /// The graph cannot run, a task fails, or a result is not of the type asked for.
-    pub async fn compute<O: Outputs<R>, R>(&self, graph: Graph, outputs: O) -> Result<R> {
-        let futures: Vec<Future<R>> = self.submit_graph(graph, outputs.keys()).await?;
-        let results = self.gather_decoded(&futures).await?;
-        O::collect(results)
-    }
-
     /// Submits a graph and gives futures of the tasks with these keys, in their order.
     ///
     /// # Errors
@@ -204,7 +205,10 @@ impl Client {
         let mut wanted: Vec<Key> = Vec::with_capacity(outputs.len());
         let mut seen = std::collections::HashSet::new();
         wanted.extend(outputs.iter().filter(|key| seen.insert((*key).clone())).cloned());
-        self.shared().submit(Submission::new(graph.into_tasks()?, wanted)).await?;
+        let fifo_timeout = graph.fifo_timeout;
+        let mut submission = Submission::new(graph.into_tasks()?, wanted);
+        submission.fifo_timeout = fifo_timeout;
+        self.shared().submit(submission).await?;
         let mut first = std::collections::HashSet::new();
         let futures = outputs.into_iter().map(|key| {
             // The submission counts as one holder; an output named twice needs another.
@@ -317,12 +321,41 @@ impl Shared {
         let held = |key: &str| self.session.look(|session| session.holds(key));
         submission.check(held)?;
         self.check_dependencies(&submission)?;
-        self.stream().await?;
-        let message = self.dialect().submit(&submission)?;
-        self.check_open()?;
+        submission.check_size(self.settings.max_graph_tasks, self.settings.max_graph_bytes)?;
         let submission = Arc::new(submission);
-        self.session.change(|session| session.submit_encoded(message, submission));
-        Ok(())
+        let mut encoded = None;
+        loop {
+            self.stream().await?;
+            let dialect = self.dialect();
+            // Waiting for room may outlast the scheduler, and the next one may be of another release.
+            let message = match encoded.take() {
+                Some((of, message)) if of == dialect => message,
+                _ => dialect.submit(&submission)?,
+            };
+            self.check_open()?;
+            let mut room = std::pin::pin!(self.session.room());
+            room.as_mut().enable();
+            let (back, connected) = self.session.change(|session| {
+                let open = session.pending();
+                let most = self.settings.max_outstanding.unwrap_or(usize::MAX);
+                let room = open == 0 || open.saturating_add(submission.wanted.len()) <= most;
+                if !session.is_connected() || !room {
+                    return (Some(message), session.is_connected());
+                }
+                session.submit_encoded(message, Arc::clone(&submission));
+                (None, true)
+            });
+            match back {
+                None => return Ok(()),
+                Some(message) => encoded = Some((dialect, message)),
+            }
+            if connected {
+                room.await;
+            } else {
+                // The stream broke just now; its task is about to say so.
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     /// One request to the scheduler and its reply, unless that is an exception.
@@ -376,6 +409,23 @@ impl Shared {
     }
 }
 
+/// What a client counts besides bytes and messages.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) direct: AtomicU64,
+    pub(crate) relayed: AtomicU64,
+    pub(crate) sent_direct: AtomicU64,
+    pub(crate) sent_relayed: AtomicU64,
+    turn: AtomicUsize,
+}
+
+impl Counters {
+    /// Where to go on when things are handed to workers in turn.
+    pub(crate) fn next_turn(&self, items: usize) -> usize {
+        self.turn.fetch_add(items, Ordering::Relaxed) % (1 << 20)
+    }
+}
+
 /// Counts since the client was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -388,6 +438,14 @@ pub struct Statistics {
     pub messages_in: u64,
     /// Messages sent.
     pub messages_out: u64,
+    /// Results fetched from workers themselves.
+    pub results_direct: u64,
+    /// Results fetched through the scheduler.
+    pub results_relayed: u64,
+    /// Values sent straight to workers.
+    pub sent_direct: u64,
+    /// Values sent through the scheduler.
+    pub sent_relayed: u64,
     /// Keys that futures of this client hold.
     pub futures: usize,
     /// Those among them whose outcome is open.

@@ -7,6 +7,7 @@ use dask_wire::session::OnReconnect;
 use dask_wire::{Compression, Limits};
 
 use crate::client::Client;
+use crate::direct::Direct;
 use crate::error::{Error, Result};
 use crate::net::address::Address;
 use crate::net::comm::Traffic;
@@ -30,6 +31,10 @@ pub struct ClientBuilder {
     pub(crate) on_reconnect: OnReconnect,
     pub(crate) reconnect: Option<Reconnect>,
     pub(crate) slow_after: Duration,
+    pub(crate) direct: Direct,
+    pub(crate) max_outstanding: Option<usize>,
+    pub(crate) max_graph_tasks: usize,
+    pub(crate) max_graph_bytes: usize,
     pub(crate) connect_via: Option<(String, u16)>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsConfig>,
@@ -50,6 +55,10 @@ impl Default for ClientBuilder {
             on_reconnect: OnReconnect::default(),
             reconnect: Some(Reconnect::default()),
             slow_after: Duration::from_secs(1),
+            direct: Direct::default(),
+            max_outstanding: None,
+            max_graph_tasks: 1_000_000,
+            max_graph_bytes: 512 << 20,
             connect_via: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -164,6 +173,33 @@ impl ClientBuilder {
 
     pub(crate) fn new_name(&self) -> String {
         format!("{}-{}", self.name, uuid::Uuid::new_v4())
+    }
+
+    /// Whether data goes straight between this client and workers. Default [`Direct::Auto`]: where it pays and they can be
+    /// reached, which the client finds out and remembers. Never together with [`ClientBuilder::connect_via`].
+    pub fn direct(mut self, direct: Direct) -> Self {
+        self.direct = direct;
+        self
+    }
+
+    /// At most this many tasks whose results are wanted may be open at once: submitting more waits until others are done.
+    /// A graph that wants more by itself goes when nothing else is open. Default no limit.
+    pub fn max_outstanding(mut self, tasks: usize) -> Self {
+        self.max_outstanding = Some(tasks.max(1));
+        self
+    }
+
+    /// Refuses graphs of more tasks than this before anything is sent. Default 1,000,000.
+    pub fn max_graph_tasks(mut self, tasks: usize) -> Self {
+        self.max_graph_tasks = tasks;
+        self
+    }
+
+    /// Refuses graphs of more bytes than this, about, before anything is sent; the error names the largest task. Large
+    /// arguments are better scattered. Default 512 MiB.
+    pub fn max_graph_bytes(mut self, bytes: usize) -> Self {
+        self.max_graph_bytes = bytes;
+        self
     }
 
     /// Opens connections to the scheduler at this host and port instead of those of its address, which then only name it

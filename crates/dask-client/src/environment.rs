@@ -119,9 +119,11 @@ fn yaml_files(variables: &[(String, String)]) -> Vec<PathBuf> {
             files.push(place);
         } else if let Ok(entries) = std::fs::read_dir(&place) {
             let is_yaml = |path: &PathBuf| {
-                path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e))
+                path.extension()
+                    .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e))
             };
-            let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_yaml).collect();
+            let mut found: Vec<PathBuf> =
+                entries.flatten().map(|entry| entry.path()).filter(is_yaml).collect();
             found.sort();
             files.extend(found);
         }
@@ -130,7 +132,8 @@ fn yaml_files(variables: &[(String, String)]) -> Vec<PathBuf> {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    let cannot = |error: &dyn std::fmt::Display| Error::config(format!("cannot read {}: {error}", path.display()));
+    let cannot =
+        |error: &dyn std::fmt::Display| Error::config(format!("cannot read {}: {error}", path.display()));
     let size = std::fs::metadata(path).map_err(|error| cannot(&error))?.len();
     if size > LARGEST {
         return Err(cannot(&format_args!("{size} bytes are too many for settings")));
@@ -192,8 +195,9 @@ fn duration(setting: &str, text: &str) -> Result<Duration> {
         _ => f64::NAN,
     };
     let seconds = number.parse::<f64>().unwrap_or(f64::NAN) * scale;
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Error::config(format!("{setting} is {text:?}, which is no duration such as 30s or 100ms")))
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        Error::config(format!("{setting} is {text:?}, which is no duration such as 30s or 100ms"))
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use dask_wire::graph::GraphError;
 use dask_wire::session::LostReason;
 use dask_wire::{Key, NotAvailable, SubmitError, WireError};
 
+use crate::diagnosis::Diagnosis;
 use crate::net::address::Address;
 
 /// Anything that this client reports as failed.
@@ -95,6 +96,11 @@ impl Error {
     /// The Python exception of a failed task or request.
     pub fn python(&self) -> Option<&PythonError> {
         self.inner.python.as_ref()
+    }
+
+    /// Why a wait for a task timed out, as far as the cluster tells.
+    pub fn diagnosis(&self) -> Option<&Diagnosis> {
+        self.inner.source.as_deref()?.downcast_ref()
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -189,6 +195,29 @@ impl Error {
 
     pub(crate) fn timeout(what: impl fmt::Display, after: Duration) -> Self {
         Self::new(ErrorKind::Timeout, format!("{what} took longer than {after:?}"))
+    }
+
+    /// A wait for a task timed out.
+    pub(crate) fn late(key: &Key, after: Duration, diagnosis: Diagnosis) -> Self {
+        let message = format!("task {key} has no result after {after:?}{diagnosis}");
+        Self {
+            inner: Arc::new(Inner {
+                kind: ErrorKind::Timeout,
+                message,
+                key: Some(key.clone()),
+                python: None,
+                source: Some(Box::new(diagnosis)),
+            }),
+        }
+    }
+
+    /// Something that is not one task took too long.
+    pub(crate) fn because(what: &str, after: Duration, diagnosis: Diagnosis) -> Self {
+        Self::with_source(
+            ErrorKind::Timeout,
+            format!("{what} took longer than {after:?}{diagnosis}"),
+            diagnosis,
+        )
     }
 
     pub(crate) fn unexpected(peer: &Address, op: &str, what: impl fmt::Display) -> Self {

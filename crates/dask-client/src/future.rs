@@ -59,6 +59,10 @@ impl<R> Future<R> {
         Future::new(self.key.clone(), handle)
     }
 
+    /// Gives up this handle, as dropping it does: after the last one is gone the scheduler is told that this client no
+    /// longer wants the result.
+    pub fn release(self) {}
+
     /// Waits until the task is finished, without fetching the result.
     ///
     /// # Errors

@@ -1,106 +1,372 @@
 //! Fetching results.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::future::Future as StdFuture;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use dask_wire::family::{Decoded, decode};
 use dask_wire::{FromPython, Key, Payload, Value};
+use futures::future::BoxFuture;
 
 use crate::client::{Client, Shared};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::future::Future;
-use crate::wait::Finished;
+use crate::graph::{Graph, Outputs};
+use crate::wait::{Finished, read};
+use crate::wait_many::all_or_first;
 
 /// How often results that vanished between "finished" and the fetch are waited for again.
-const ATTEMPTS: usize = 10;
+pub(crate) const ATTEMPTS: u32 = 12;
+/// Results asked of one server with one request.
+const AT_ONCE: usize = 2000;
+/// The same where results may be large.
+const BULKY_AT_ONCE: usize = 4;
+/// Requests for data under way at once.
+const REQUESTS: usize = 8;
+
+/// What became of one key in one round of fetching.
+#[derive(Clone, Debug)]
+pub(crate) enum Fetched {
+    /// Its result.
+    Got(Arc<Decoded>),
+    /// It has none that can be had.
+    Failed(Error),
+    /// Whoever held it does not any more; the scheduler was asked what becomes of it.
+    Gone,
+}
 
 impl Client {
     /// Waits for several results and fetches them together, in the order of the futures.
     ///
+    /// Large results and many small ones come from the workers themselves where these can be reached from here
+    /// (`who_has`, then `get_data` of each worker), everything else through the scheduler (`gather`). Every release.
+    ///
     /// # Errors
-    /// The first task in that order that failed, was cancelled or lost, or whose result is not of type `R`.
-    pub async fn gather<R: FromPython>(&self, futures: &[Future<R>]) -> Result<Vec<R>> {
-        let results = self.gather_decoded(futures).await?;
-        let pairs = results.into_iter().zip(futures);
-        pairs
-            .map(|(result, future)| {
-                R::from_python(result)
-                    .map_err(|error| Error::decode(format_args!("the result of {}", future.key()), error))
-            })
-            .collect()
+    /// The first task in that order that failed, was cancelled or lost, or whose result is not of type `R`. See
+    /// [`Gather::each`] and [`Gather::skip_errors`] for the others' results.
+    pub fn gather<'a, R>(&'a self, futures: &'a [Future<R>]) -> Gather<'a, R> {
+        Gather { client: self, futures, deadline: None }
     }
 
-    pub(crate) async fn gather_decoded<R>(&self, futures: &[Future<R>]) -> Result<Vec<Arc<Decoded>>> {
-        let keys: Vec<&Key> = futures.iter().map(Future::key).collect();
-        self.fetch(&keys).await
+    /// Submits a graph and awaits the results of some of its nodes.
+    ///
+    /// # Errors
+    /// The graph cannot run, a task fails, or a result is not of the type asked for.
+    pub fn compute<O: Outputs<R>, R>(&self, graph: Graph, outputs: O) -> Compute<'_, O, R> {
+        Compute { client: self, graph, outputs, deadline: None, result: std::marker::PhantomData }
     }
 
     pub(crate) async fn fetch_one(&self, key: &Key) -> Result<Arc<Decoded>> {
-        let mut results = self.fetch(&[key]).await?;
-        results.pop().ok_or_else(|| Error::about(ErrorKind::Lost, key, format!("no result for {key}")))
+        Finished::new(self.shared(), key).await?;
+        let found = self.fetch_each(std::slice::from_ref(&key)).await.pop();
+        found.unwrap_or_else(|| Err(Error::vanished(key, ATTEMPTS)))
     }
 
-    /// Waits for keys and fetches their results, in their order.
+    /// Waits for keys and fetches their results, in their order; fails with the first that fails.
     async fn fetch(&self, keys: &[&Key]) -> Result<Vec<Arc<Decoded>>> {
-        let shared = self.shared();
-        let mut found: HashMap<Key, Arc<Decoded>> = HashMap::with_capacity(keys.len());
-        for _ in 0..ATTEMPTS {
-            for key in keys {
-                Finished::new(shared, key).await?;
-            }
-            let missing: Vec<&Key> = keys.iter().copied().filter(|key| !found.contains_key(*key)).collect();
-            for (key, payload) in shared.gather(&missing).await? {
-                let decoded = decode(&payload, &shared.settings.pickle_limits)
-                    .map_err(|error| Error::decode(format_args!("the result of {key}"), error))?;
-                found.insert(key, Arc::new(decoded));
-            }
-            let gone: Vec<&Key> = keys.iter().copied().filter(|key| !found.contains_key(*key)).collect();
-            if gone.is_empty() {
-                return Ok(keys.iter().filter_map(|key| found.get(*key).cloned()).collect());
-            }
-            // Their worker is gone; the scheduler says whether they are computed again.
-            shared.session.change(|session| gone.iter().for_each(|key| session.ask_again(key)));
+        for key in keys {
+            Finished::new(self.shared(), key).await?;
         }
-        let key = keys.iter().find(|key| !found.contains_key(**key)).copied();
-        let key = key.cloned().unwrap_or_else(|| Key::from(""));
-        Err(Error::about(
-            ErrorKind::Lost,
-            &key,
-            format!(
-                "the result of {key} vanished {ATTEMPTS} times before it could be fetched; do workers keep dying?"
-            ),
-        ))
+        self.fetch_each(keys).await.into_iter().collect()
+    }
+
+    /// Waits for keys and fetches what there is, in their order.
+    async fn fetch_each(&self, keys: &[&Key]) -> Vec<Result<Arc<Decoded>>> {
+        let shared = self.shared();
+        let mut found: HashMap<Key, Result<Arc<Decoded>>> = HashMap::with_capacity(keys.len());
+        let mut rest: Vec<&Key> = keys.to_vec();
+        for attempt in 0..ATTEMPTS {
+            pause_before(attempt).await;
+            all_or_first(shared, &rest, false).await;
+            let mut there = Vec::with_capacity(rest.len());
+            for key in rest.drain(..) {
+                match shared.outcome(key) {
+                    Ok(_) => there.push(key.clone()),
+                    Err(error) => drop(found.insert(key.clone(), Err(error))),
+                }
+            }
+            for (key, fetched) in shared.fetch_round(&there).await {
+                match fetched {
+                    Fetched::Got(result) => drop(found.insert(key, Ok(result))),
+                    Fetched::Failed(error) => drop(found.insert(key, Err(error))),
+                    Fetched::Gone => (),
+                }
+            }
+            rest = keys.iter().copied().filter(|key| !found.contains_key(*key)).collect();
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let result =
+            |key: &&Key| found.get(*key).cloned().unwrap_or_else(|| Err(Error::vanished(key, ATTEMPTS)));
+        keys.iter().map(result).collect()
+    }
+}
+
+/// Waits longer before each attempt: a worker's death takes a moment to be noticed.
+pub(crate) async fn pause_before(attempt: u32) {
+    if attempt > 0 {
+        tokio::time::sleep(Duration::from_millis(10 << attempt.min(8)).min(Duration::from_secs(2))).await;
+    }
+}
+
+/// Waits for several results. Made by [`Client::gather`].
+#[must_use = "futures do nothing unless awaited"]
+#[derive(Debug)]
+pub struct Gather<'a, R> {
+    client: &'a Client,
+    futures: &'a [Future<R>],
+    deadline: Option<Duration>,
+}
+
+impl<'a, R: FromPython + Send + 'a> Gather<'a, R> {
+    /// Gives up after this time, with the reason why ([`Error::diagnosis`]).
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Each result or what went wrong with it, in the order of the futures. With a deadline, what is not done by then is
+    /// such an error, and what is done is there.
+    pub fn each(self) -> BoxFuture<'a, Vec<Result<R>>> {
+        let Self { client, futures, deadline } = self;
+        Box::pin(async move {
+            let mut error = None;
+            if let Some(deadline) = deadline {
+                // The wait ends either way; those that are open then get its error.
+                error = match client.wait(futures).deadline(deadline).await {
+                    Ok(waited) => waited.timeout,
+                    Err(error) => Some(error),
+                };
+            }
+            let shared = client.shared();
+            let open = |future: &Future<R>| error.is_some() && shared.is_pending(future.key());
+            let keys: Vec<&Key> = futures.iter().filter(|future| !open(future)).map(Future::key).collect();
+            let mut found: HashMap<&Key, Result<Arc<Decoded>>> =
+                keys.iter().copied().zip(client.fetch_each(&keys).await).collect();
+            let late = error.unwrap_or_else(Error::closed);
+            let result = |future: &Future<R>| match found.get_mut(future.key()) {
+                Some(Ok(result)) => read(future.key(), Arc::clone(result)),
+                Some(Err(error)) => Err(error.clone()),
+                None => Err(late.clone()),
+            };
+            futures.iter().map(result).collect()
+        })
+    }
+
+    /// Each result, or `None` where there is none, in the order of the futures.
+    pub fn skip_errors(self) -> BoxFuture<'a, Vec<Option<R>>> {
+        let each = self.each();
+        Box::pin(async move { each.await.into_iter().map(Result::ok).collect() })
+    }
+}
+
+impl<'a, R: FromPython + Send + 'a> IntoFuture for Gather<'a, R> {
+    type Output = Result<Vec<R>>;
+    type IntoFuture = BoxFuture<'a, Result<Vec<R>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { client, futures, deadline } = self;
+        Box::pin(async move {
+            let keys: Vec<&Key> = futures.iter().map(Future::key).collect();
+            let results = within_any(client, deadline, &keys, client.fetch(&keys)).await?;
+            results.into_iter().zip(keys).map(|(result, key)| read(key, result)).collect()
+        })
+    }
+}
+
+/// Computes a graph. Made by [`Client::compute`].
+#[must_use = "futures do nothing unless awaited"]
+#[derive(Debug)]
+pub struct Compute<'a, O, R> {
+    client: &'a Client,
+    graph: Graph,
+    outputs: O,
+    deadline: Option<Duration>,
+    result: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<O, R> Compute<'_, O, R> {
+    /// Ends within this time, either with the results or with the reason why there are none ([`Error::diagnosis`]). The
+    /// tasks are then released.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+impl<'a, O: Outputs<R> + Send + 'a, R: 'a> IntoFuture for Compute<'a, O, R> {
+    type Output = Result<R>;
+    type IntoFuture = BoxFuture<'a, Result<R>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { client, graph, outputs, deadline, .. } = self;
+        let outputs = outputs.keys();
+        Box::pin(async move {
+            let futures: Vec<Future<()>> = client.submit_graph(graph, outputs).await?;
+            let keys: Vec<&Key> = futures.iter().map(Future::key).collect();
+            O::collect(within_any(client, deadline, &keys, client.fetch(&keys)).await?)
+        })
+    }
+}
+
+/// Does work that waits for all of these keys, within a deadline.
+async fn within_any<T>(
+    client: &Client,
+    deadline: Option<Duration>,
+    keys: &[&Key],
+    work: impl StdFuture<Output = Result<T>>,
+) -> Result<T> {
+    let Some(deadline) = deadline else { return work.await };
+    let shared = client.shared();
+    match tokio::time::timeout(deadline, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => match keys.iter().find(|key| shared.is_pending(key)).or(keys.first()) {
+            Some(key) => Err(shared.timed_out(key, deadline).await),
+            None => Err(Error::timeout("gathering nothing", deadline)),
+        },
     }
 }
 
 impl Shared {
-    /// Fetches what is there of these keys.
-    async fn gather(&self, keys: &[&Key]) -> Result<Vec<(Key, Payload)>> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
+    /// Fetches what is there of these finished keys. Asks the scheduler what becomes of the others.
+    pub(crate) async fn fetch_round(&self, keys: &[Key]) -> HashMap<Key, Fetched> {
+        let mut fetched: HashMap<Key, Fetched> = HashMap::with_capacity(keys.len());
+        let note = |fetched: &mut HashMap<Key, Fetched>, key: Key, payload: &Payload| {
+            let found = match decode(payload, &self.settings.pickle_limits) {
+                Ok(decoded) => Fetched::Got(Arc::new(decoded)),
+                Err(error) => Fetched::Failed(Error::decode(format_args!("the result of {key}"), error)),
+            };
+            fetched.insert(key, found);
+        };
+        let mut relayed: Vec<Key> = Vec::new();
+        match self.direct_plan(keys).await {
+            None => relayed.extend_from_slice(keys),
+            Some(plan) => {
+                let results = self.fetch_direct(plan).await;
+                self.counters.direct.fetch_add(results.len() as u64, Ordering::Relaxed);
+                results.into_iter().for_each(|(key, payload)| note(&mut fetched, key, &payload));
+                relayed.extend(keys.iter().filter(|key| !fetched.contains_key(*key)).cloned());
+            }
         }
-        let request = self.request("gather")?.with("keys", keys.iter().copied().collect::<Value<'_>>())?;
-        let reply = self.rpc(request).await?;
-        let mut value = reply.value()?;
-        match value.get("status").and_then(Value::as_str) {
-            Some("OK") => {
-                let Some(Value::Map(data)) = value.take("data") else {
-                    return Err(reply.unexpected("no data"));
-                };
-                let mut results = Vec::with_capacity(data.len());
-                for (key, payload) in data {
-                    match (Key::from_value(&key), payload) {
-                        (Some(key), Value::Payload(payload)) => results.push((key, *payload)),
-                        (_, other) => {
-                            return Err(reply.unexpected(format_args!("{} for a result", other.kind())));
+        for chunk in self.chunks(relayed) {
+            match self.relay(&chunk).await {
+                Ok(results) => {
+                    self.counters.relayed.fetch_add(results.len() as u64, Ordering::Relaxed);
+                    results.into_iter().for_each(|(key, payload)| note(&mut fetched, key, &payload));
+                }
+                Err(error) => {
+                    fetched.extend(chunk.into_iter().map(|key| (key, Fetched::Failed(error.clone()))));
+                }
+            }
+        }
+        let gone: Vec<&Key> = keys.iter().filter(|key| !fetched.contains_key(*key)).collect();
+        if !gone.is_empty() {
+            self.session.change(|session| gone.iter().for_each(|key| session.ask_again(key)));
+            fetched.extend(gone.into_iter().map(|key| (key.clone(), Fetched::Gone)));
+        }
+        fetched
+    }
+
+    /// Keys by as many as are asked for at once; fewer where results may be large.
+    pub(crate) fn chunks(&self, keys: Vec<Key>) -> Vec<Vec<Key>> {
+        let bulky = |key: &Key| self.session.look(|session| session.placement(key).bulky);
+        let mut chunks: Vec<Vec<Key>> = Vec::new();
+        let (mut current, mut weight) = (Vec::new(), 0);
+        for key in keys {
+            weight += if bulky(&key) { AT_ONCE / BULKY_AT_ONCE } else { 1 };
+            current.push(key);
+            if weight >= AT_ONCE {
+                chunks.push(std::mem::take(&mut current));
+                weight = 0;
+            }
+        }
+        chunks.push(current);
+        chunks.retain(|chunk| !chunk.is_empty());
+        chunks
+    }
+
+    /// Fetches through the scheduler what is there of these keys.
+    async fn relay(&self, keys: &[Key]) -> Result<Vec<(Key, Payload)>> {
+        let mut wanted: Vec<&Key> = keys.iter().collect();
+        loop {
+            let list = wanted.iter().copied().collect::<Value<'_>>();
+            let reply = self.rpc(self.request("gather")?.with("keys", list)?).await?;
+            let mut value = reply.value()?;
+            match value.get("status").and_then(Value::as_str) {
+                Some("OK") => {
+                    let data = value.take("data").ok_or_else(|| reply.unexpected("no data"))?;
+                    return results(data).map_err(|what| reply.unexpected(what));
+                }
+                // Some are not there: an array of them, up to 2023.8.0 a map. The others are asked for again.
+                Some("error") => {
+                    let missing: HashSet<Key> = match value.get("keys") {
+                        Some(Value::Map(pairs)) => {
+                            pairs.iter().filter_map(|(key, _)| Key::from_value(key)).collect()
                         }
+                        Some(keys) => {
+                            keys.as_array().unwrap_or_default().iter().filter_map(Key::from_value).collect()
+                        }
+                        None => HashSet::new(),
+                    };
+                    let before = wanted.len();
+                    wanted.retain(|key| !missing.contains(key));
+                    if wanted.is_empty() || wanted.len() == before {
+                        return Ok(Vec::new());
                     }
                 }
-                Ok(results)
+                _ => return Err(reply.unexpected("no status")),
             }
-            // Some keys are not there; what was there is asked for again with the rest.
-            Some("error") => Ok(Vec::new()),
-            _ => Err(reply.unexpected("no status")),
         }
+    }
+
+    /// Fetches from workers what they have of these keys. What fails is left out.
+    async fn fetch_direct(&self, plan: Vec<(Arc<str>, Vec<Key>)>) -> Vec<(Key, Payload)> {
+        use futures::StreamExt;
+        let requests = plan.into_iter().flat_map(|(worker, keys)| {
+            self.chunks(keys).into_iter().map(move |chunk| (Arc::clone(&worker), chunk))
+        });
+        let requests: Vec<_> = requests
+            .map(|(worker, keys)| async move {
+                match self.get_data(&worker, &keys).await {
+                    Ok(results) => results,
+                    Err(error) => {
+                        tracing::debug!(%worker, %error, "no data from the worker; asking the scheduler");
+                        Vec::new()
+                    }
+                }
+            })
+            .collect();
+        let found: Vec<Vec<(Key, Payload)>> =
+            futures::stream::iter(requests).buffer_unordered(REQUESTS).collect().await;
+        found.into_iter().flatten().collect()
+    }
+}
+
+/// The results in a reply's map.
+pub(crate) fn results(data: Value<'_>) -> std::result::Result<Vec<(Key, Payload)>, String> {
+    let Value::Map(data) = data else { return Err(format!("{} for results", data.kind())) };
+    data.into_iter()
+        .map(|(key, payload)| match (Key::from_value(&key), payload) {
+            (Some(key), Value::Payload(payload)) => Ok((key, *payload)),
+            (_, other) => Err(format!("{} for a result", other.kind())),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn results_are_payloads_by_key() {
+        let data = Value::Map(vec![("a".into(), Payload::bytes("x").into())]);
+        assert_eq!(results(data).unwrap(), [(Key::from("a"), Payload::bytes("x"))]);
+        assert!(results(Value::Map(vec![("a".into(), Value::Int(1))])).is_err());
+        assert!(results(Value::Nil).is_err());
+        assert_eq!(Error::vanished(&Key::from("a"), 3).kind(), ErrorKind::Lost);
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dask_pickle::Ref;
 use dask_wire::family::Decoded;
-use dask_wire::graph::Task;
+use dask_wire::graph::{Task, TaskOptions};
 use dask_wire::{FromPython, Key};
 use serde::{Serialize, Serializer};
 
@@ -26,6 +27,8 @@ use crate::error::{Error, Result};
 pub struct Graph {
     tasks: Vec<Task>,
     keys: KeyMaker,
+    options: TaskOptions,
+    pub(crate) fifo_timeout: Option<Duration>,
     fault: Option<Error>,
 }
 
@@ -38,7 +41,50 @@ impl Default for Graph {
 impl Graph {
     /// No tasks yet.
     pub fn new() -> Self {
-        Self { tasks: Vec::new(), keys: KeyMaker::new(), fault: None }
+        Self {
+            tasks: Vec::new(),
+            keys: KeyMaker::new(),
+            options: TaskOptions::default(),
+            fifo_timeout: None,
+            fault: None,
+        }
+    }
+
+    /// The priority of tasks that have none of their own. Higher runs earlier; 0 is the default.
+    pub fn priority(mut self, priority: i64) -> Self {
+        self.options.priority = Some(priority);
+        self
+    }
+
+    /// How often tasks that say nothing themselves are run again when they fail.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.options.retries = Some(retries);
+        self
+    }
+
+    /// An amount of a named resource, for tasks that ask for none themselves. As [`Call::resource`].
+    pub fn resource(mut self, name: impl Into<String>, amount: f64) -> Self {
+        self.options.resources.push((name.into(), amount));
+        self
+    }
+
+    /// The workers of tasks that name none themselves. As [`Call::workers`].
+    pub fn workers<W: Into<String>>(mut self, workers: impl IntoIterator<Item = W>) -> Self {
+        self.options.workers = workers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Whether other workers may run those tasks, too. As [`Call::allow_other_workers`].
+    pub fn allow_other_workers(mut self) -> Self {
+        self.options.allow_other_workers = true;
+        self
+    }
+
+    /// Graphs that are submitted within this time of each other have the same priority; later ones come after earlier
+    /// ones. Whole milliseconds; default 100 ms.
+    pub fn fifo_timeout(mut self, timeout: Duration) -> Self {
+        self.fifo_timeout = Some(timeout);
+        self
     }
 
     /// Adds a task and returns its node, to be used as an argument of others and as an output.
@@ -76,7 +122,14 @@ impl Graph {
     pub(crate) fn into_tasks(self) -> Result<Vec<Task>> {
         match self.fault {
             Some(fault) => Err(fault),
-            None => Ok(self.tasks),
+            None if self.options == TaskOptions::default() => Ok(self.tasks),
+            None => {
+                let with_defaults = |mut task: Task| {
+                    task.options = task.options.or(&self.options);
+                    task
+                };
+                Ok(self.tasks.into_iter().map(with_defaults).collect())
+            }
         }
     }
 }

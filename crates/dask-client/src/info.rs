@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::reply::Reply;
 
 /// A worker, as the scheduler describes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -96,20 +97,7 @@ impl Client {
     /// The scheduler does not answer in time or not sensibly.
     pub async fn scheduler_info(&self) -> Result<SchedulerInfo> {
         let shared = self.shared();
-        let reply = shared.rpc(shared.request("identity")?).await?;
-        let value = reply.value()?;
-        let text = |value: &Value<'_>, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-        let mut workers = BTreeMap::new();
-        for (address, worker) in value.get("workers").and_then(Value::as_map).unwrap_or_default() {
-            if let Some(address) = address.as_str() {
-                workers.insert(address.to_owned(), worker_info(address, worker));
-            }
-        }
-        Ok(SchedulerInfo {
-            id: text(&value, "id").ok_or_else(|| reply.unexpected("no id; is this a scheduler?"))?,
-            address: text(&value, "address").unwrap_or_default(),
-            workers,
-        })
+        read_scheduler_info(&shared.rpc(shared.request("identity")?).await?)
     }
 
     /// Has every worker execute a small function, each within `deadline`, and says how that went: by worker address, as
@@ -193,6 +181,23 @@ impl Client {
                 .collect(),
         })
     }
+}
+
+/// The reply to op `identity`.
+pub(crate) fn read_scheduler_info(reply: &Reply) -> Result<SchedulerInfo> {
+    let value = reply.value()?;
+    let text = |value: &Value<'_>, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let mut workers = BTreeMap::new();
+    for (address, worker) in value.get("workers").and_then(Value::as_map).unwrap_or_default() {
+        if let Some(address) = address.as_str() {
+            workers.insert(address.to_owned(), worker_info(address, worker));
+        }
+    }
+    Ok(SchedulerInfo {
+        id: text(&value, "id").ok_or_else(|| reply.unexpected("no id; is this a scheduler?"))?,
+        address: text(&value, "address").unwrap_or_default(),
+        workers,
+    })
 }
 
 fn worker_info(address: &str, worker: &Value<'_>) -> WorkerInfo {

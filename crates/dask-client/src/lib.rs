@@ -16,10 +16,16 @@
 //! # }
 //! ```
 
+mod as_completed;
+mod batch;
 mod call;
 mod cancel;
 mod client;
 mod config;
+mod data;
+mod diagnose;
+mod diagnosis;
+mod direct;
 #[cfg(feature = "config-files")]
 mod environment;
 mod error;
@@ -27,18 +33,26 @@ mod future;
 mod gather;
 mod graph;
 mod info;
+mod keep;
 mod life;
+mod map;
 mod net;
+mod placement;
+mod progress;
 mod provisioner;
 mod python;
 mod raw;
 mod remote;
 mod reply;
+mod scatter;
 mod session;
 #[cfg(feature = "arrow")]
 mod table;
 mod wait;
+mod wait_many;
+mod watch;
 
+pub use as_completed::AsCompleted;
 pub use call::{Args, Call, py};
 pub use client::{Client, Statistics};
 pub use config::{ClientBuilder, Reconnect};
@@ -50,20 +64,28 @@ pub use dask_wire::exception::PythonError;
 pub use dask_wire::numpy::NdArray;
 pub use dask_wire::session::OnReconnect;
 pub use dask_wire::{
-    Compression, Dialect, Feature, FromPython, Gathered, Key, Limits, Release, Value as WireValue,
+    Compression, Dialect, Feature, FromPython, Gathered, Key, Limits, Payload, Release, Value as WireValue,
 };
+pub use data::Data;
+pub use diagnosis::{Diagnosis, Offer};
+pub use direct::Direct;
 pub use error::{Error, ErrorKind, Result};
 pub use future::Future;
+pub use gather::{Compute, Gather};
 pub use graph::{Graph, Node, Outputs};
 pub use info::{ClusterVersions, SchedulerInfo, ServerVersions, WorkerHealth, WorkerInfo};
 pub use life::ClientEvent;
+pub use map::{Map, MapStream};
 pub use net::address::{Address, BadAddress, Scheme};
 pub use net::dial::ConnectPhases;
 #[cfg(feature = "tls")]
 pub use net::tls::{Pem, TlsConfig, Verify};
+pub use progress::{Counts, Progress};
 pub use provisioner::{Cluster, ProvisionError, Provisioner};
 pub use python::{python, python_module};
 #[doc(hidden)]
 pub use remote::Sent;
 pub use remote::{Argument, IntoCall, RemoteCall};
+pub use scatter::{Scatter, ScatterMany};
 pub use wait::{CallFuture, Finished, ResultFuture};
+pub use wait_many::{Wait, Waited};

@@ -158,7 +158,9 @@ impl Client {
         futures::stream::unfold(events, |mut events| async {
             match events.recv().await {
                 Ok(event) => Some((event, events)),
-                Err(broadcast::error::RecvError::Lagged(missed)) => Some((ClientEvent::Missed(missed), events)),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    Some((ClientEvent::Missed(missed), events))
+                }
                 Err(broadcast::error::RecvError::Closed) => None,
             }
         })

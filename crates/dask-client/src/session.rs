@@ -1,7 +1,6 @@
 //! The task that owns the stream to the scheduler.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::time::Duration;
 
 use dask_wire::session::{Notice, Session};
@@ -13,6 +12,7 @@ use crate::client::{Shared, ask_release};
 use crate::error::{Error, ErrorKind};
 use crate::life::{ClientEvent, Stage};
 use crate::net::comm::{Comm, CommReader, CommWriter};
+use crate::watch::Waiter;
 
 /// Releases wait this long for more of them: each message costs the scheduler more than its content.
 const GATHER_RELEASES: Duration = Duration::from_millis(10);
@@ -21,34 +21,50 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The session's state, shared between handles and the task.
 pub(crate) struct SessionCell {
-    state: Mutex<Session<Waker>>,
+    state: Mutex<Session<Waiter>>,
     /// Something is to be sent.
     outgoing: Notify,
+    /// Fewer keys are pending than before.
+    room: Notify,
     heartbeat: watch::Sender<Duration>,
 }
 
 impl SessionCell {
-    pub(crate) fn new(session: Session<Waker>, heartbeat: Duration) -> Self {
-        Self { state: Mutex::new(session), outgoing: Notify::new(), heartbeat: watch::Sender::new(heartbeat) }
+    pub(crate) fn new(session: Session<Waiter>, heartbeat: Duration) -> Self {
+        Self {
+            state: Mutex::new(session),
+            outgoing: Notify::new(),
+            room: Notify::new(),
+            heartbeat: watch::Sender::new(heartbeat),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Session<Waker>> {
+    fn lock(&self) -> MutexGuard<'_, Session<Waiter>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells when fewer keys are pending, from the call on.
+    pub(crate) fn room(&self) -> tokio::sync::futures::Notified<'_> {
+        self.room.notified()
+    }
+
     /// Looks at the session without changing it.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Session<Waker>) -> T) -> T {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Session<Waiter>) -> T) -> T {
         look(&self.lock())
     }
 
     /// Changes the session, then wakes whom that concerns: waiters, and the task if there is something to send.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Session<Waker>) -> T) -> T {
-        let (value, wakes, send) = {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Session<Waiter>) -> T) -> T {
+        let (value, wakes, send, room) = {
             let mut session = self.lock();
+            let before = session.pending();
             let value = change(&mut session);
-            (value, session.take_wakes(), session.has_outgoing())
+            (value, session.take_wakes(), session.has_outgoing(), session.pending() < before)
         };
-        wakes.into_iter().for_each(Waker::wake);
+        wakes.into_iter().for_each(Waiter::wake);
+        if room {
+            self.room.notify_waiters();
+        }
         if send {
             self.outgoing.notify_one();
         }
@@ -269,9 +285,11 @@ async fn try_again(shared: &Shared) -> Result<Comm, Error> {
     let release = ask_release(&mut comm, &shared.address, shared.settings.connect_timeout).await?;
     // A name of its own, since the scheduler may not have noticed yet that the old stream is gone.
     let name = shared.settings.new_name();
-    let first = timeout(shared.settings.rpc_timeout, register(&mut comm, &name, Value::Map(Vec::new()))).await;
     let first =
-        first.map_err(|_| Error::timeout(format_args!("registering at {}", shared.address), shared.settings.rpc_timeout))??;
+        timeout(shared.settings.rpc_timeout, register(&mut comm, &name, Value::Map(Vec::new()))).await;
+    let first = first.map_err(|_| {
+        Error::timeout(format_args!("registering at {}", shared.address), shared.settings.rpc_timeout)
+    })??;
     let resubmitted = shared.session.change(|session| session.reconnected(name, Dialect::of(release)));
     if let Err(error) = resubmitted {
         tracing::warn!(%error, "some work could not be submitted again");

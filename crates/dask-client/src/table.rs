@@ -59,7 +59,7 @@ impl<'a, R: Send + 'a> CallFuture<'a, R> {
         let (client, call, deadline) = self.into_parts();
         Box::pin(async move {
             let future: Future<R> = client.submit(call).await?;
-            crate::wait::within(deadline, future.key(), future.to_arrow()).await
+            crate::wait::within(client.shared(), deadline, future.key(), future.to_arrow()).await
         })
     }
 }

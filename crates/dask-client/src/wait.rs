@@ -1,4 +1,4 @@
-//! Waiting for tasks: every wait can have a deadline, and dropping one loses nothing.
+//! Waiting for one task: every wait can have a deadline, and dropping one loses nothing.
 
 use std::future::Future as StdFuture;
 use std::marker::PhantomData;
@@ -12,14 +12,16 @@ use futures::future::BoxFuture;
 
 use crate::call::Call;
 use crate::client::{Client, Shared};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::future::Future;
+use crate::watch::Watch;
 
 /// Waits until a task is finished. Made by [`Future::finished`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Finished<'a> {
     shared: &'a Shared,
     key: &'a Key,
+    watch: Option<Watch>,
 }
 
 impl std::fmt::Debug for Finished<'_> {
@@ -30,27 +32,35 @@ impl std::fmt::Debug for Finished<'_> {
 
 impl<'a> Finished<'a> {
     pub(crate) fn new(shared: &'a Shared, key: &'a Key) -> Self {
-        Self { shared, key }
+        Self { shared, key, watch: None }
+    }
+
+    /// Gives up after this time, with the reason why the task is not done. The task goes on for as long as its future
+    /// is held.
+    pub fn deadline(self, deadline: Duration) -> BoxFuture<'a, Result<()>> {
+        let (shared, key) = (self.shared, self.key);
+        Box::pin(async move { within(shared, Some(deadline), key, self).await })
     }
 }
 
 impl StdFuture for Finished<'_> {
     type Output = Result<()>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        // Looking and registering under one lock, so that no change falls in between.
-        let waker = cx.waker();
-        let pending = self.shared.session.change(|session| {
-            let pending = session.state(self.key).is_some_and(KeyState::is_pending);
-            if pending {
-                session.wait_once(self.key, |waiting| waiting.will_wake(waker), || waker.clone());
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let (shared, key) = (self.shared, self.key);
+        loop {
+            if !shared.session.look(|session| session.state(key).is_some_and(KeyState::is_pending)) {
+                return Poll::Ready(shared.outcome(key).map(drop));
             }
-            pending
-        });
-        if pending {
-            return Poll::Pending;
+            match &self.watch {
+                // A wake may be for an outcome that is open again by now.
+                Some(watch) => match watch.poll_changed(cx) {
+                    Poll::Ready(_) => watch.add(&shared.session, [(0, key)]),
+                    Poll::Pending => return Poll::Pending,
+                },
+                None => self.watch.insert(Watch::default()).add(&shared.session, [(0, key)]),
+            }
         }
-        Poll::Ready(self.shared.outcome(self.key).map(drop))
     }
 }
 
@@ -67,7 +77,8 @@ impl<'a, R> ResultFuture<'a, R> {
         Self { future, deadline: None }
     }
 
-    /// Gives up after this time. The task goes on for as long as its future is held.
+    /// Gives up after this time, with the reason why there is no result yet ([`Error::diagnosis`]). The task goes on for
+    /// as long as its future is held.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
@@ -82,12 +93,19 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for ResultFuture<'a, R> {
         let Self { future, deadline } = self;
         Box::pin(async move {
             let client = future.client();
-            within(deadline, future.key(), client.fetch_one(future.key())).await.and_then(|result| {
-                R::from_python(result)
-                    .map_err(|error| Error::decode(format_args!("the result of {}", future.key()), error))
-            })
+            let key = future.key();
+            let result = within(client.shared(), deadline, key, client.fetch_one(key)).await?;
+            read(key, result)
         })
     }
+}
+
+/// A result as the type that was asked for.
+pub(crate) fn read<R: FromPython>(
+    key: &Key,
+    result: std::sync::Arc<dask_wire::family::Decoded>,
+) -> Result<R> {
+    R::from_python(result).map_err(|error| Error::decode(format_args!("the result of {key}"), error))
 }
 
 /// Submits a call and waits for its result. Made by [`Client::call`].
@@ -110,7 +128,8 @@ impl<'a, R> CallFuture<'a, R> {
         (self.client, self.call, self.deadline)
     }
 
-    /// Ends within this time, either with the result or with the reason why there is none. The task is then released.
+    /// Ends within this time, either with the result or with the reason why there is none ([`Error::diagnosis`]). The task
+    /// is then released.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
@@ -123,7 +142,13 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for CallFuture<'a, R> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let future: Future<R> = self.client.submit(self.call).await?;
+            let future: Future<R> = match self.deadline {
+                None => self.client.submit(self.call).await?,
+                // Also submitting may have to wait: for the scheduler, or for room among outstanding tasks.
+                Some(deadline) => tokio::time::timeout(deadline, self.client.submit(self.call))
+                    .await
+                    .map_err(|_| Error::timeout("submitting a task", deadline))??,
+            };
             let result = future.result();
             match self.deadline {
                 Some(deadline) => result.deadline(deadline).await,
@@ -133,16 +158,22 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for CallFuture<'a, R> {
     }
 }
 
+/// Does work that waits for `key`, within a deadline. When that passes the cluster is asked why, briefly; a result that
+/// arrives meanwhile is still taken.
 pub(crate) async fn within<T>(
+    shared: &Shared,
     deadline: Option<Duration>,
     key: &Key,
     work: impl StdFuture<Output = Result<T>>,
 ) -> Result<T> {
     let Some(deadline) = deadline else { return work.await };
-    match tokio::time::timeout(deadline, work).await {
+    let mut work = std::pin::pin!(work);
+    match tokio::time::timeout(deadline, &mut work).await {
         Ok(outcome) => outcome,
-        Err(_) => {
-            Err(Error::about(ErrorKind::Timeout, key, format!("task {key} has no result after {deadline:?}")))
-        }
+        Err(_) => tokio::select! {
+            biased;
+            outcome = &mut work => outcome,
+            error = shared.timed_out(key, deadline) => Err(error),
+        },
     }
 }

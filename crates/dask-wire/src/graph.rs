@@ -1,6 +1,7 @@
 //! Tasks and graphs, before any release's way of writing them down.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dask_pickle::CallTemplate;
@@ -30,6 +31,33 @@ impl Task {
         let mut seen = HashSet::new();
         references(&self.call).filter(|key| seen.insert(*key)).collect()
     }
+
+    /// About how many bytes the task takes in a message.
+    pub fn size(&self) -> usize {
+        let key = self.key.as_str().map_or(16, str::len);
+        key.saturating_add(call_size(&self.call))
+    }
+}
+
+/// What a task's place in a message costs besides its arguments.
+const TASK_OVERHEAD: usize = 40;
+
+fn call_size(call: &CallTemplate) -> usize {
+    let mut size = TASK_OVERHEAD;
+    let mut rest = vec![call];
+    while let Some(call) = rest.pop() {
+        if let dask_pickle::Callable::Pickled(pickle) = &call.callable {
+            size = size.saturating_add(pickle.len());
+        }
+        for template in call.args.iter().chain(call.kwargs.iter().map(|(_, template)| template)) {
+            size = size.saturating_add(template.code_len());
+            rest.extend(template.holes().filter_map(|hole| match hole {
+                dask_pickle::Hole::Call(call) => Some(&**call),
+                _ => None,
+            }));
+        }
+    }
+    size
 }
 
 fn references(call: &CallTemplate) -> impl Iterator<Item = &str> {
@@ -52,6 +80,27 @@ pub struct TaskOptions {
     pub allow_other_workers: bool,
     /// Whether the result is an actor that stays on its worker.
     pub actor: bool,
+}
+
+impl TaskOptions {
+    /// Whether any worker will do.
+    pub fn fits_everywhere(&self) -> bool {
+        self.resources.is_empty() && (self.workers.is_empty() || self.allow_other_workers)
+    }
+
+    /// Takes from `others` what is not set here.
+    pub fn or(mut self, others: &TaskOptions) -> Self {
+        self.priority = self.priority.or(others.priority);
+        self.retries = self.retries.or(others.retries);
+        if self.resources.is_empty() {
+            self.resources.clone_from(&others.resources);
+        }
+        if self.workers.is_empty() {
+            self.workers.clone_from(&others.workers);
+            self.allow_other_workers |= others.allow_other_workers;
+        }
+        self
+    }
 }
 
 /// Tasks to send in one message, and the keys whose results are wanted.
@@ -98,6 +147,31 @@ pub enum GraphError {
         /// The key.
         key: Key,
     },
+    /// More tasks than the program allows in one graph.
+    #[error(
+        "the graph has {tasks} tasks, more than the {limit} that are allowed at once; submit it in parts or raise the limit"
+    )]
+    TooManyTasks {
+        /// Its tasks.
+        tasks: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// More bytes than the program allows in one graph.
+    #[error(
+        "the graph takes {bytes} bytes, more than the {limit} that are allowed at once; its largest task is {largest} with \
+         {largest_bytes} bytes. Scatter large arguments and pass the futures instead, or raise the limit"
+    )]
+    TooLarge {
+        /// Its bytes, about.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+        /// The largest task.
+        largest: Key,
+        /// That task's bytes, about.
+        largest_bytes: usize,
+    },
 }
 
 impl Submission {
@@ -128,6 +202,33 @@ impl Submission {
             }
         }
         self.depth_first(&index).map(drop)
+    }
+
+    /// Checks that the graph is not larger than a program allows.
+    ///
+    /// # Errors
+    /// Names the largest task if there are too many bytes.
+    pub fn check_size(&self, tasks: usize, bytes: usize) -> Result<(), GraphError> {
+        if self.tasks.len() > tasks {
+            return Err(GraphError::TooManyTasks { tasks: self.tasks.len(), limit: tasks });
+        }
+        let size = self.tasks.iter().fold(0, |size: usize, task| size.saturating_add(task.size()));
+        match self.tasks.iter().max_by_key(|task| task.size()) {
+            Some(largest) if size > bytes => Err(GraphError::TooLarge {
+                bytes: size,
+                limit: bytes,
+                largest: largest.key.clone(),
+                largest_bytes: largest.size(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The tasks that not every worker can run, with their options; `None` if any worker will do for all.
+    pub(crate) fn needs(&self) -> Option<Arc<[(Key, TaskOptions)]>> {
+        let picky = self.tasks.iter().filter(|task| !task.options.fits_everywhere());
+        let needs: Vec<_> = picky.map(|task| (task.key.clone(), task.options.clone())).collect();
+        (!needs.is_empty()).then(|| needs.into())
     }
 
     fn index(&self) -> Result<HashMap<&str, usize>, GraphError> {
@@ -241,6 +342,31 @@ mod tests {
         assert!(text(graph(&[("a", &["nope"])], &["a"])).contains("task a refers to \"nope\""));
         assert!(text(graph(&[("a", &[]), ("a", &[])], &["a"])).contains("two tasks"));
         assert!(text(graph(&[("a", &[])], &["z"])).contains("output z"));
+    }
+
+    #[test]
+    fn too_large_graphs_name_their_largest_task() {
+        let mut graph = graph(&[("a", &[]), ("b", &["a"])], &["b"]);
+        assert_eq!(graph.check_size(1, 1 << 20), Err(GraphError::TooManyTasks { tasks: 2, limit: 1 }));
+        let mut inner = task("unused", &[]).call;
+        inner.args.push(Template::of(&"x".repeat(5000)).unwrap());
+        graph.tasks[1].call.args.push(Template::of_call(inner).unwrap());
+        graph.check_size(2, 6000).unwrap();
+        let error = graph.check_size(2, 5000).unwrap_err();
+        assert!(
+            matches!(&error, GraphError::TooLarge { largest, largest_bytes: 5000.., .. } if *largest == Key::from("b"))
+        );
+    }
+
+    #[test]
+    fn only_tasks_that_do_not_fit_everywhere_have_needs() {
+        let mut graph = graph(&[("a", &[]), ("b", &["a"])], &["b"]);
+        assert_eq!(graph.needs(), None);
+        graph.tasks[0].options.workers = vec!["w".into()];
+        graph.tasks[0].options.allow_other_workers = true;
+        assert_eq!(graph.needs(), None);
+        graph.tasks[0].options.resources = vec![("GPU".into(), 1.0)];
+        assert_eq!(graph.needs().unwrap()[0].0, Key::from("a"));
     }
 
     #[test]

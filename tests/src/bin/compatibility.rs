@@ -18,8 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = arguments.next().ok_or("which directory of reports?")?;
     let write = arguments.next().as_deref() == Some("--write");
     let reports = read(Path::new(&directory))?;
-    let failed: Vec<String> =
-        reports.iter().filter(|(_, report)| !passed(report)).map(|(release, _)| release.to_string()).collect();
+    let failed: Vec<String> = reports
+        .iter()
+        .filter(|(_, report)| !passed(report))
+        .map(|(release, _)| release.to_string())
+        .collect();
     println!("{} releases in {directory}, {} failed {}", reports.len(), failed.len(), failed.join(" "));
     if write {
         let path = Path::new("README.md");
@@ -53,10 +56,17 @@ fn table(reports: &BTreeMap<Release, Value>) -> String {
     let text = |report: &Value, name: &str| {
         report.get(name).and_then(Value::as_str).map(str::to_owned).unwrap_or_default()
     };
-    let mut out = String::from("| Dask | Python | submission | protocols | scenarios |\n| --- | --- | --- | --- | --- |\n");
+    let mut out = String::from(
+        "| Dask | Python | submission | protocols | scenarios |\n| --- | --- | --- | --- | --- |\n",
+    );
     for (release, report) in reports {
-        let protocols: Vec<&str> =
-            report.get("protocols").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let protocols: Vec<&str> = report
+            .get("protocols")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let scenarios = report.get("scenarios").and_then(Value::as_u64).unwrap_or(0);
         let outcome = if passed(report) { format!("{scenarios} passed") } else { "FAILED".to_owned() };
         out += &format!(

@@ -53,7 +53,9 @@ pub enum LostReason {
 impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LostReason::Data => f.write_str("the workers that held it are gone and it cannot be computed again"),
+            LostReason::Data => {
+                f.write_str("the workers that held it are gone and it cannot be computed again")
+            }
             LostReason::Restart => f.write_str("the cluster was restarted"),
             LostReason::Disconnected(cause) => write!(f, "the connection to the scheduler was lost: {cause}"),
             LostReason::Closed => f.write_str("the client was closed"),
@@ -83,7 +85,9 @@ impl KeyState {
     pub(super) fn may_become(&self, next: &KeyState) -> bool {
         match (self, next) {
             (KeyState::Cancelled { .. }, _) => false,
-            (KeyState::Lost(LostReason::Closed | LostReason::Restart | LostReason::Disconnected(_)), _) => false,
+            (KeyState::Lost(LostReason::Closed | LostReason::Restart | LostReason::Disconnected(_)), _) => {
+                false
+            }
             (KeyState::Erred(_), KeyState::Lost(_) | KeyState::Erred(_)) => false,
             (before, after) => before != after,
         }

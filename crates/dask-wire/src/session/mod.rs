@@ -14,14 +14,16 @@
 //! applied to a newer one.
 
 mod key_state;
+mod placement;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use key_state::{Failure, KeyState, LostReason};
+pub use placement::Placement;
 
 use crate::dialect::{Dialect, Feature, NotAvailable, Peer, SubmitError};
-use crate::graph::Submission;
+use crate::graph::{Submission, TaskOptions};
 use crate::key::Key;
 use crate::payload::Payload;
 use crate::value::Value;
@@ -84,7 +86,11 @@ pub struct Session<W> {
     wakes: Vec<W>,
     notices: Vec<Notice>,
     pending: usize,
+    types: placement::Types,
 }
+
+/// Tasks of one submission that not every worker can run, with what they ask for.
+pub type Needs = Arc<[(Key, TaskOptions)]>;
 
 #[derive(Debug)]
 struct Entry<W> {
@@ -93,6 +99,13 @@ struct Entry<W> {
     waiters: Vec<W>,
     /// Kept only under [`OnReconnect::Resubmit`].
     origin: Option<Arc<Submission>>,
+    placement: Placement,
+    /// Its result was there and is gone; whether it comes again is open.
+    lost: bool,
+    /// Sent from here, so that no worker can compute it again.
+    sent: bool,
+    /// Kept while the outcome is open, to be able to say why it is.
+    needs: Option<Needs>,
 }
 
 impl<W> Session<W> {
@@ -111,6 +124,7 @@ impl<W> Session<W> {
             wakes: Vec::new(),
             notices: Vec::new(),
             pending: 0,
+            types: placement::Types::default(),
         }
     }
 
@@ -123,6 +137,11 @@ impl<W> Session<W> {
     /// have to notice that the attempt was given up, and then removes the client of that name.
     pub fn rename(&mut self, client: impl Into<Arc<str>>) {
         self.client = client.into();
+    }
+
+    /// Whether there is a scheduler to send to.
+    pub fn is_connected(&self) -> bool {
+        self.connected
     }
 
     /// The scheduler's dialect.
@@ -167,13 +186,35 @@ impl<W> Session<W> {
         }
     }
 
-    /// Registers a waiter unless one that is `same` waits already.
-    pub fn wait_once(&mut self, key: &Key, same: impl Fn(&W) -> bool, waiter: impl FnOnce() -> W) {
-        if let Some(entry) = self.keys.get_mut(key)
-            && !entry.waiters.iter().any(same)
-        {
-            entry.waiters.push(waiter());
+    /// As [`Session::wait`], but only for a key whose outcome is open; says whether it is. Waiters that are no longer
+    /// `alive` are forgotten as new ones come, so that waits which gave up leave nothing behind.
+    pub fn wait_while_pending(
+        &mut self,
+        key: &Key,
+        alive: impl Fn(&W) -> bool,
+        waiter: impl FnOnce() -> W,
+    ) -> bool {
+        match self.keys.get_mut(key) {
+            Some(entry) if entry.state.is_pending() => {
+                if entry.waiters.len() >= 4 && entry.waiters.len().is_power_of_two() {
+                    entry.waiters.retain(alive);
+                }
+                entry.waiters.push(waiter());
+                true
+            }
+            _ => false,
         }
+    }
+
+    /// What is known of where a key's result lies and of how large it may be.
+    pub fn placement(&self, key: &Key) -> Placement {
+        self.keys.get(key).map(|entry| entry.placement.clone()).unwrap_or_default()
+    }
+
+    /// What the tasks that were submitted together with this key ask of workers; `None` once its outcome is known, or if
+    /// any worker would do.
+    pub fn needs(&self, key: &Key) -> Option<Needs> {
+        self.keys.get(key).and_then(|entry| entry.needs.clone())
     }
 
     /// Queues a graph. Each wanted key gets one holder more.
@@ -191,9 +232,13 @@ impl<W> Session<W> {
     pub fn submit_encoded(&mut self, message: Value<'static>, submission: Arc<Submission>) {
         self.outgoing.push(message);
         let origin = (self.policy == OnReconnect::Resubmit).then_some(&submission);
+        let needs = submission.needs();
         for key in &submission.wanted {
             let entry = self.entry(key);
             entry.holders += 1;
+            if needs.is_some() && !matches!(entry.state, KeyState::Finished | KeyState::Erred(_)) {
+                entry.needs.clone_from(&needs);
+            }
             let ended = matches!(entry.state, KeyState::Cancelled { .. } | KeyState::Lost(_));
             if entry.origin.is_none() {
                 entry.origin = origin.cloned();
@@ -214,6 +259,61 @@ impl<W> Session<W> {
         if !known {
             self.desires.push(key.clone());
         }
+    }
+
+    /// One holder more for a key whose data this client is sending: the scheduler learns of the wish together with the
+    /// data. `false` if its result is there already and need not be sent again.
+    pub fn expect(&mut self, key: &Key) -> bool {
+        let entry = self.entry(key);
+        entry.holders += 1;
+        match entry.state {
+            KeyState::Finished => false,
+            KeyState::Pending => true,
+            _ => {
+                entry.state = KeyState::Pending;
+                self.pending += 1;
+                true
+            }
+        }
+    }
+
+    /// Data that this client sent has arrived at these workers.
+    pub fn arrived(&mut self, key: &Key, worker: Option<Arc<str>>) {
+        self.change(key, KeyState::Finished);
+        if let Some(entry) = self.keys.get_mut(key) {
+            entry.placement = Placement { worker, bulky: true };
+            entry.sent = true;
+        }
+    }
+
+    /// A failed task is about to be run again: its outcome is open from now on. `false` if it has not failed.
+    pub fn reopen(&mut self, key: &Key) -> bool {
+        let erred = matches!(self.state(key), Some(KeyState::Erred(_)));
+        if erred {
+            self.change(key, KeyState::Pending);
+        }
+        erred
+    }
+
+    /// Has the scheduler tell a key's state again.
+    pub fn report(&mut self, key: &Key) {
+        if let Ok(request) = self.dialect.request(Peer::Stream, "report-key").and_then(|r| r.with("key", key))
+        {
+            self.outgoing.extend(request.into_stream());
+        }
+    }
+
+    /// Has the scheduler finish tasks even if nobody wants them any more, as for a client of the name that it reserves
+    /// for that.
+    ///
+    /// # Errors
+    /// The release has no such op.
+    pub fn fire_and_forget(&mut self, keys: &[Key]) -> Result<(), NotAvailable> {
+        let request = self.dialect.request(Peer::Stream, "client-desires-keys")?;
+        let request =
+            request.with("keys", keys.iter().collect::<Value<'_>>())?.with("client", "fire-and-forget")?;
+        self.outgoing.push(request.into_stream()?);
+        Ok(())
     }
 
     /// One holder more for a key that is held already. Nothing is sent.
@@ -250,7 +350,16 @@ impl<W> Session<W> {
         self.keys.entry(key.clone()).or_insert_with(|| {
             *pending += 1;
             debug_assert!(connected, "calls are refused while disconnected");
-            Entry { state: KeyState::Pending, holders: 0, waiters: Vec::new(), origin: None }
+            Entry {
+                state: KeyState::Pending,
+                holders: 0,
+                waiters: Vec::new(),
+                origin: None,
+                placement: Placement::default(),
+                lost: false,
+                sent: false,
+                needs: None,
+            }
         })
     }
 
@@ -258,9 +367,11 @@ impl<W> Session<W> {
     pub fn ask_again(&mut self, key: &Key) {
         if matches!(self.state(key), Some(KeyState::Finished)) {
             self.change(key, KeyState::Pending);
-            if let Ok(request) = self.dialect.request(Peer::Stream, "report-key").and_then(|r| r.with("key", key)) {
-                self.outgoing.extend(request.into_stream());
+            if let Some(entry) = self.keys.get_mut(key) {
+                entry.placement.worker = None;
+                entry.lost = true;
             }
+            self.report(key);
         }
     }
 
@@ -285,8 +396,11 @@ impl<W> Session<W> {
     ) -> Result<CancelVia, NotAvailable> {
         let list = keys.iter().collect::<Value<'_>>();
         let via = if self.dialect.has(Feature::CancelOnStream) {
-            let request =
-                self.dialect.request(Peer::Stream, "cancel-keys")?.with("keys", list)?.with("force", force)?;
+            let request = self
+                .dialect
+                .request(Peer::Stream, "cancel-keys")?
+                .with("keys", list)?
+                .with("force", force)?;
             let request = request
                 .with_if_taken("reason", Value::from(reason.to_owned()))
                 .with_if_taken("msg", Value::from(message.to_owned()));
@@ -397,7 +511,13 @@ impl<W> Session<W> {
         let op = message.get("op").and_then(Value::as_str).unwrap_or_default().to_owned();
         let key = message.get("key").and_then(Key::from_value);
         match (op.as_str(), key) {
-            ("key-in-memory", Some(key)) => self.change(&key, KeyState::Finished),
+            ("key-in-memory", Some(key)) => {
+                self.change(&key, KeyState::Finished);
+                if let Some(entry) = self.keys.get_mut(&key) {
+                    entry.lost = false;
+                    self.types.note(&mut entry.placement, &message);
+                }
+            }
             ("task-erred", Some(key)) => {
                 let mut payload = |name| match message.take(name) {
                     Some(Value::Payload(payload)) => Some(*payload),
@@ -409,7 +529,8 @@ impl<W> Session<W> {
                 self.change(&key, KeyState::Erred(Arc::new(failure)));
             }
             ("task-retried", Some(key)) => self.change(&key, KeyState::Pending),
-            ("lost-data", Some(key)) => self.change(&key, KeyState::Lost(LostReason::Data)),
+            // Computed again or forgotten: the scheduler says this before it knows which.
+            ("lost-data", Some(key)) => self.ask_again(&key),
             ("cancelled-key", Some(key)) => self.cancelled(&key, &message),
             ("cancelled-keys", _) => {
                 let keys = message.get("keys").and_then(Value::as_array).unwrap_or_default();
@@ -427,7 +548,9 @@ impl<W> Session<W> {
             }
             ("event", _) => self.event(message),
             ("stream-start", _) => {
-                if let Some(text) = message.get("warning").and_then(Value::as_str).filter(|text| !text.is_empty()) {
+                if let Some(text) =
+                    message.get("warning").and_then(Value::as_str).filter(|text| !text.is_empty())
+                {
                     self.notices.push(Notice::Warning(text.to_owned()));
                 }
             }
@@ -448,9 +571,17 @@ impl<W> Session<W> {
 
     fn cancelled(&mut self, key: &Key, message: &Value<'_>) {
         // A reason given by ourselves is the better one, and a result that is already here is not taken away.
-        if self.state(key).is_some_and(KeyState::is_pending) || matches!(self.state(key), Some(KeyState::Finished)) {
+        if self.state(key).is_some_and(KeyState::is_pending)
+            || matches!(self.state(key), Some(KeyState::Finished))
+        {
             let text = |name| message.get(name).and_then(Value::as_str).unwrap_or_default().into();
-            self.change(key, KeyState::Cancelled { reason: text("reason"), message: text("msg") });
+            // What the scheduler forgets because it cannot be computed again it calls cancelled, too.
+            let forgotten =
+                matches!(message.get("reason").and_then(Value::as_str), None | Some("already forgotten"));
+            let lost = |entry: &Entry<W>| entry.sent || (entry.lost && entry.state.is_pending());
+            let lost = forgotten && self.keys.get(key).is_some_and(lost);
+            let cancelled = KeyState::Cancelled { reason: text("reason"), message: text("msg") };
+            self.change(key, if lost { KeyState::Lost(LostReason::Data) } else { cancelled });
         }
     }
 
@@ -460,7 +591,10 @@ impl<W> Session<W> {
             return;
         }
         match (entry.state.is_pending(), state.is_pending()) {
-            (true, false) => self.pending -= 1,
+            (true, false) => {
+                self.pending -= 1;
+                entry.needs = None;
+            }
             (false, true) => self.pending += 1,
             _ => (),
         }

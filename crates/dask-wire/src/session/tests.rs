@@ -83,13 +83,16 @@ fn outcomes_wake_waiters_and_stay() {
 
 #[test]
 fn cancelling_takes_the_way_of_the_release() {
-    for (release, stream) in [("2.30.1", false), ("2023.3.0", false), ("2023.3.1", true), ("2026.8.0", true)] {
+    for (release, stream) in [("2.30.1", false), ("2023.3.0", false), ("2023.3.1", true), ("2026.8.0", true)]
+    {
         let mut session = session(release, OnReconnect::Fail);
         session.submit(submission(&["a"])).unwrap();
         session.take_outgoing();
         let via = session.cancel(&[Key::from("a")], false, "user", "asked").unwrap();
         assert_eq!(matches!(via, CancelVia::Stream), stream, "{release}");
-        assert!(matches!(session.state(&Key::from("a")), Some(KeyState::Cancelled { reason, .. }) if &**reason == "user"));
+        assert!(
+            matches!(session.state(&Key::from("a")), Some(KeyState::Cancelled { reason, .. }) if &**reason == "user")
+        );
         session.receive(op("key-in-memory", "a"));
         assert_eq!(session.state(&Key::from("a")).unwrap().name(), "cancelled");
     }
@@ -105,7 +108,10 @@ fn a_disconnect_answers_everybody_with_its_cause() {
     let mut woken = session.take_wakes();
     woken.sort_unstable();
     assert_eq!(woken, [1, 2]);
-    assert!(session.state(&Key::from("a")).unwrap() == &KeyState::Lost(LostReason::Disconnected("reset by peer".into())));
+    assert!(
+        session.state(&Key::from("a")).unwrap()
+            == &KeyState::Lost(LostReason::Disconnected("reset by peer".into()))
+    );
     session.receive(op("key-in-memory", "a"));
     assert_eq!(session.state(&Key::from("a")).unwrap().name(), "lost");
     assert!(session.take_outgoing().is_none());
@@ -127,6 +133,45 @@ fn held_work_is_submitted_again_only_when_asked() {
     assert_eq!(batch.as_array().unwrap()[0].get("keys").unwrap().as_array().unwrap().len(), 1);
 }
 
+#[test]
+fn lost_data_comes_again_or_is_reported_as_lost() {
+    let mut session = session("2026.8.0", OnReconnect::Fail);
+    session.submit(submission(&["a", "b", "c"])).unwrap();
+    session.take_outgoing();
+    for key in ["a", "b"] {
+        session.receive(op("key-in-memory", key));
+        session.receive(op("lost-data", key));
+        assert_eq!(session.state(&Key::from(key)), Some(&KeyState::Pending));
+    }
+    assert_eq!(ops(&session.take_outgoing().unwrap()), ["report-key", "report-key"]);
+    session.receive(op("key-in-memory", "a"));
+    session.receive(op("cancelled-key", "b"));
+    session.receive(op("cancelled-key", "c"));
+    assert_eq!(session.state(&Key::from("a")), Some(&KeyState::Finished));
+    assert_eq!(session.state(&Key::from("b")), Some(&KeyState::Lost(LostReason::Data)));
+    assert!(matches!(session.state(&Key::from("c")), Some(KeyState::Cancelled { .. })));
+    session.expect(&Key::from("d"));
+    session.arrived(&Key::from("d"), None);
+    session.receive(op("cancelled-key", "d"));
+    assert_eq!(session.state(&Key::from("d")), Some(&KeyState::Lost(LostReason::Data)));
+    // Computed again and then cancelled is cancelled.
+    session.receive(op("cancelled-key", "a"));
+    assert!(matches!(session.state(&Key::from("a")), Some(KeyState::Cancelled { .. })));
+}
+
+#[test]
+fn what_any_worker_can_run_needs_no_notes() {
+    let mut session = session("2026.8.0", OnReconnect::Fail);
+    session.submit(submission(&["a"])).unwrap();
+    assert_eq!(session.needs(&Key::from("a")), None);
+    let mut picky = Submission::clone(&submission(&["b"]));
+    picky.tasks[0].options.resources = vec![("GPU".into(), 1.0)];
+    session.submit(Arc::new(picky)).unwrap();
+    assert_eq!(session.needs(&Key::from("b")).unwrap()[0].0, Key::from("b"));
+    session.receive(op("key-in-memory", "b"));
+    assert_eq!(session.needs(&Key::from("b")), None);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Submit(u8),
@@ -142,7 +187,13 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let message = prop::sample::select(vec![
-        "key-in-memory", "task-erred", "lost-data", "cancelled-key", "task-retried", "restart", "nonsense",
+        "key-in-memory",
+        "task-erred",
+        "lost-data",
+        "cancelled-key",
+        "task-retried",
+        "restart",
+        "nonsense",
     ]);
     let step = prop_oneof![
         (0u8..4).prop_map(Step::Submit),
@@ -198,6 +249,7 @@ proptest! {
                             "update-graph" | "client-desires-keys" => wanted.extend(keys),
                             "client-releases-keys" => keys.iter().for_each(|k| { wanted.remove(k); }),
                             "cancel-keys" => keys.iter().for_each(|k| { wanted.remove(k); }),
+                            "report-key" => (),
                             other => panic!("{other}"),
                         }
                     }

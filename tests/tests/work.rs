@@ -1,0 +1,385 @@
+//! Submitting and waiting, on the oldest and the newest release (or `DASK_RELEASES`).
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use dask_client::{Diagnosis, ErrorKind, Future, Graph, py};
+use dask_live_tests::scenarios::{Outcome, Stage};
+use dask_live_tests::{PATIENCE, checks, on_each_release};
+
+#[tokio::test]
+async fn work_is_done_and_waited_for() {
+    on_each_release(checks![
+        submits_many_in_few_messages,
+        maps_without_end_in_bounded_memory,
+        maps_in_order,
+        maps_past_errors,
+        gives_results_as_they_come,
+        waits_for_the_first_and_for_all,
+        counts_progress,
+        obeys_options_of_a_graph,
+        retries_what_failed,
+        finishes_what_is_forgotten,
+        cancels_with_a_reason,
+        waits_for_room,
+        refuses_too_large_graphs,
+        says_that_none_fits,
+        says_what_runs_and_what_waits,
+        says_that_the_scheduler_is_silent,
+        says_that_there_is_no_worker,
+    ])
+    .await;
+}
+
+/// A call that no worker can run.
+fn never() -> dask_client::Call {
+    py("operator:add").args((1, 2)).resource("NOWHERE", 1.0)
+}
+
+async fn submits_many_in_few_messages(stage: &Stage) -> Outcome {
+    let before = stage.client.statistics();
+    let futures: Vec<Future<i64>> = stage.client.submit_many((0..20_000).map(|_| never())).await?;
+    // The last message may still be on its way when its tasks are known.
+    stage.client.scheduler_info().await?;
+    let after = stage.client.statistics();
+    assert_eq!(after.pending - before.pending, 20_000);
+    // Four parts, the registration, the request above, and perhaps a heartbeat or two.
+    let messages = after.messages_out - before.messages_out;
+    assert!(messages <= 12, "{messages} messages");
+    drop(futures);
+    assert_eq!(stage.client.statistics().futures, 0);
+    let futures: Vec<Future<i64>> =
+        stage.client.submit_many((0..1000).map(|n| py("operator:mul").args((n, 2)))).await?;
+    assert_eq!(stage.client.gather(&futures).await?, (0..1000).map(|n| 2 * n).collect::<Vec<i64>>());
+    Ok(())
+}
+
+async fn maps_without_end_in_bounded_memory(stage: &Stage) -> Outcome {
+    let pulled = Rc::new(Cell::new(0usize));
+    let counter = Rc::clone(&pulled);
+    let inputs = (0i64..).inspect(move |_| counter.set(counter.get() + 1));
+    let mut results = stage.client.map(py("operator:add").arg(1), inputs).in_flight(40).as_completed();
+    let mut seen = std::collections::HashSet::new();
+    for given in 0..300 {
+        let (input, result) = results.next().await.ok_or("an endless map ended")?;
+        let result: i64 = result?;
+        assert_eq!(result, input + 1);
+        assert!(seen.insert(input), "{input} twice");
+        assert!(pulled.get() - given <= 40, "{} pulled, {given} given out", pulled.get());
+    }
+    drop(results);
+    assert_eq!(stage.client.statistics().futures, 0);
+    Ok(())
+}
+
+async fn maps_in_order(stage: &Stage) -> Outcome {
+    // The first takes longest.
+    let inputs: Vec<f64> = (0..60).map(|n| if n == 0 { 0.5 } else { 0.0 }).collect();
+    let numbered: Vec<(usize, f64)> = inputs.into_iter().enumerate().collect();
+    let call = py("builtins:max").kwarg("key", py("operator:itemgetter").arg(0));
+    let calls = numbered.iter().map(|(at, pause)| {
+        let slow = (at, py("time:sleep").arg(pause));
+        call.clone().arg([slow])
+    });
+    let mut results =
+        stage.client.map(py("builtins:list"), calls.collect::<Vec<_>>()).in_flight(16).ordered();
+    let mut next = 0usize;
+    while let Some((_, result)) = results.next().await {
+        let (at, ()): (usize, ()) = result?;
+        assert_eq!(at, next);
+        next += 1;
+    }
+    assert_eq!(next, 60);
+    Ok(())
+}
+
+async fn maps_past_errors(stage: &Stage) -> Outcome {
+    let mut results = stage.client.map::<f64, _>(py("operator:truediv").arg(8), [1, 0, 4]).ordered();
+    let mut found = Vec::new();
+    while let Some((input, result)) = results.next().await {
+        found.push((input, result.map_err(|error| error.kind()).ok()));
+    }
+    assert_eq!(found, [(1, Some(8.0)), (0, None), (4, Some(2.0))]);
+    // What cannot be sent fails by itself.
+    let inputs = [1];
+    let mut results = stage.client.map::<i64, _>(py("no name"), inputs).as_completed();
+    let (_, result) = results.next().await.ok_or("no result")?;
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Config);
+    assert!(results.next().await.is_none());
+    Ok(())
+}
+
+async fn gives_results_as_they_come(stage: &Stage) -> Outcome {
+    let stuck: Future<i64> = stage.client.submit(never()).await?;
+    let bad: Future<i64> = stage.client.submit(py("builtins:int").arg("x")).await?;
+    let quick: Vec<Future<i64>> =
+        stage.client.submit_many((0..200).map(|n| py("operator:add").args((n, 0)))).await?;
+    let mut stream = stage.client.as_completed([stuck.clone()].into_iter().chain(quick).chain([bad]));
+    assert_eq!(stream.len(), 202);
+    let (mut good, mut errors) = (0, Vec::new());
+    while let Some((future, result)) = stream.next().await {
+        match result {
+            Ok(_) => good += 1,
+            Err(error) => errors.push(error.kind()),
+        }
+        // The one that does not end holds up none of the others.
+        if stream.len() == 1 {
+            assert_ne!(future.key(), stuck.key());
+            stuck.cancel().await?;
+        }
+    }
+    errors.sort_by_key(|kind| *kind == ErrorKind::Cancelled);
+    assert_eq!((good, errors.as_slice()), (200, &[ErrorKind::Task, ErrorKind::Cancelled][..]));
+    // A deadline ends the stream, with a reason for each that is missing.
+    let stuck: Vec<Future<i64>> = stage.client.submit_many([never(), never()]).await?;
+    let mut stream = stage.client.as_completed(stuck).deadline(Duration::from_millis(300));
+    for _ in 0..2 {
+        let (_, result) = stream.next().await.ok_or("it ended early")?;
+        let error = result.unwrap_err();
+        assert!(matches!(error.diagnosis(), Some(Diagnosis::NoneFits { .. })), "{error}");
+    }
+    assert!(stream.next().await.is_none());
+    Ok(())
+}
+
+async fn waits_for_the_first_and_for_all(stage: &Stage) -> Outcome {
+    let stuck: Future<i64> = stage.client.submit(never()).await?;
+    let quick: Future<i64> = stage.client.submit(py("operator:add").args((1, 2))).await?;
+    let both = [stuck, quick];
+    let waited = stage.client.wait(&both).first().await?;
+    assert_eq!((waited.done.len(), waited.not_done.len()), (1, 1));
+    assert!(waited.timeout.is_none());
+    let waited = stage.client.wait(&both).all().deadline(Duration::from_millis(300)).await?;
+    assert_eq!(waited.done[0].key(), both[1].key());
+    assert_eq!(waited.not_done[0].key(), both[0].key());
+    let why = waited.timeout.ok_or("no reason")?;
+    assert_eq!(why.kind(), ErrorKind::Timeout);
+    both[0].cancel().await?;
+    let waited = stage.client.wait(&both).await?;
+    assert_eq!(waited.done.len(), 2);
+    let nothing: [Future<i64>; 0] = [];
+    assert!(stage.client.wait(&nothing).await?.done.is_empty());
+    let each = stage.client.gather(&both).each().await;
+    assert_eq!(each[0].as_ref().unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(each[1].as_ref().ok(), Some(&3));
+    assert_eq!(stage.client.gather(&both).skip_errors().await, [None, Some(3)]);
+    Ok(())
+}
+
+async fn counts_progress(stage: &Stage) -> Outcome {
+    let mut futures: Vec<Future<i64>> =
+        stage.client.submit_many((0..50).map(|n| py("operator:add").args((n, 1)))).await?;
+    futures.push(stage.client.submit(py("builtins:int").arg("x")).await?);
+    let cancelled: Future<i64> = stage.client.submit(never()).await?;
+    futures.push(cancelled.clone());
+    let mut progress = stage.client.progress(&futures);
+    let first = progress.next().await.ok_or("no counts")?;
+    assert_eq!(first.total(), 52);
+    cancelled.cancel().await?;
+    let (mut last, mut done) = (first, first.done());
+    while let Some(counts) = progress.next().await {
+        assert!(counts.total() == 52 && counts.done() >= done, "{counts:?} after {last:?}");
+        done = counts.done();
+        last = counts;
+    }
+    assert_eq!((last.pending, last.finished, last.erred, last.cancelled, last.lost), (0, 50, 1, 1, 0));
+    Ok(())
+}
+
+fn file(stage: &Stage, name: &str) -> String {
+    stage.cluster.modules.path().join(name).display().to_string()
+}
+
+async fn obeys_options_of_a_graph(stage: &Stage) -> Outcome {
+    let mut graph =
+        Graph::new().retries(2).workers(["second"]).priority(3).fifo_timeout(Duration::from_secs(1));
+    let count = graph.add(py("only_on_workers:fail_until").args((file(stage, "graph-options"), 2)));
+    let name = |name| py("builtins:getattr").args((py("distributed:get_worker"), name));
+    let default = graph.add(name("name"));
+    let own = graph.add(name("name").workers(["first"]));
+    let found: (i64, String, String) = stage.client.compute(graph, (count, default, own)).await?;
+    assert_eq!(found, (3, "second".to_owned(), "first".to_owned()));
+    Ok(())
+}
+
+async fn retries_what_failed(stage: &Stage) -> Outcome {
+    let call = py("only_on_workers:fail_until").args((file(stage, "retries"), 1));
+    let failed: Future<i64> = stage.client.submit(call).await?;
+    let dependent: Future<i64> = stage.client.submit(py("operator:add").args((&failed, 10))).await?;
+    assert_eq!(dependent.result().await.unwrap_err().kind(), ErrorKind::Task);
+    assert_eq!(failed.status(), "error");
+    stage.client.retry([&dependent, &failed]).await?;
+    assert_eq!(dependent.result().deadline(PATIENCE / 2).await?, 12);
+    assert_eq!(failed.result().deadline(PATIENCE / 2).await?, 2);
+    // Nothing to do is no error.
+    failed.retry().await?;
+    assert_eq!(failed.result().await?, 2);
+    Ok(())
+}
+
+async fn finishes_what_is_forgotten(stage: &Stage) -> Outcome {
+    let path = file(stage, "forgotten");
+    let other = stage.cluster.client().connect().await?;
+    let slow = py("time:sleep").arg(1);
+    let call = py("builtins:list").arg((&slow, py("only_on_workers:fail_until").args((&path, 0))));
+    let future: Future<()> = other.submit(call).await?;
+    other.fire_and_forget([&future]).await?;
+    future.release();
+    other.close().await;
+    drop(other);
+    for _ in 0..400 {
+        if std::fs::metadata(&path).is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err("the task was not run".into())
+}
+
+async fn cancels_with_a_reason(stage: &Stage) -> Outcome {
+    let stuck: Future<i64> = stage.client.submit(never()).await?;
+    stage.client.cancel_with([&stuck], "the caller hung up").await?;
+    let error = stuck.result().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert!(error.to_string().contains("the caller hung up"), "{error}");
+    Ok(())
+}
+
+async fn waits_for_room(stage: &Stage) -> Outcome {
+    let client = stage.cluster.client().max_outstanding(3).connect().await?;
+    let stuck: Vec<Future<i64>> = client.submit_many([never(), never()]).await?;
+    let quick: Future<i64> = client.submit(py("operator:add").args((1, 2))).await?;
+    assert_eq!(quick.result().await?, 3);
+    let third: Future<i64> = client.submit(never()).await?;
+    let no_room = tokio::time::timeout(Duration::from_millis(200), client.submit::<i64>(never())).await;
+    assert!(no_room.is_err(), "there was room for a fourth");
+    let error = client.call::<i64>(never()).deadline(Duration::from_millis(100)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let waiting = client.submit::<i64>(py("operator:add").args((2, 2)));
+    let (fourth, ()) = tokio::join!(waiting, async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        third.release();
+    });
+    assert_eq!(fourth?.result().await?, 4);
+    assert_eq!(client.statistics().pending, 2);
+    drop(stuck);
+    // More at once than there may be: by parts, each when there is room.
+    let futures: Vec<Future<i64>> =
+        client.submit_many((0..20).map(|n| py("operator:add").args((n, 0)))).await?;
+    assert_eq!(client.gather(&futures).await?.len(), 20);
+    client.close().await;
+    Ok(())
+}
+
+async fn refuses_too_large_graphs(stage: &Stage) -> Outcome {
+    let client = stage.cluster.client().max_graph_tasks(10).max_graph_bytes(10_000).connect().await?;
+    let before = client.statistics().messages_out;
+    let error = client.submit_many::<i64>((0..11).map(|_| never())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Graph);
+    assert!(error.to_string().contains("11 tasks"), "{error}");
+    let large = py("builtins:len").arg("x".repeat(20_000)).key("the-large-one");
+    let error = client.submit_many::<i64>([never(), large]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Graph);
+    assert!(error.to_string().contains("the-large-one"), "{error}");
+    assert_eq!(client.statistics().messages_out, before);
+    client.close().await;
+    Ok(())
+}
+
+async fn says_that_none_fits(stage: &Stage) -> Outcome {
+    let stuck: Future<i64> = stage.client.submit(never()).await?;
+    let error = stuck.result().deadline(Duration::from_millis(300)).await.unwrap_err();
+    let Some(Diagnosis::NoneFits { task, resources, workers, offers, .. }) = error.diagnosis() else {
+        return Err(format!("{error}").into());
+    };
+    assert_eq!((task, resources.as_slice()), (stuck.key(), &[("NOWHERE".to_owned(), 1.0)][..]));
+    assert!(workers.is_empty());
+    assert!(offers.iter().any(|offer| offer.resources == [("SLOT".to_owned(), 1.0)]), "{offers:?}");
+    assert!(error.to_string().contains("resources NOWHERE=1"), "{error}");
+    // The one that it waits for is named.
+    let dependent: Future<i64> = stage.client.submit(py("operator:add").args((&stuck, 1))).await?;
+    let error = dependent.finished().deadline(Duration::from_millis(300)).await.unwrap_err();
+    assert!(matches!(error.diagnosis(), Some(Diagnosis::Waiting { .. })), "{error}");
+    let mut graph = Graph::new();
+    let inner = graph.add(never());
+    let outer = graph.add(py("operator:add").args((&inner, 1)));
+    let error =
+        stage.client.compute::<_, i64>(graph, outer).deadline(Duration::from_millis(300)).await.unwrap_err();
+    assert!(
+        matches!(error.diagnosis(), Some(Diagnosis::NoneFits { task, .. }) if task == inner.key()),
+        "{error}"
+    );
+    // Workers that are not there.
+    let call = py("operator:add").args((1, 2)).workers(["tcp://127.0.0.1:1"]);
+    let error = stage.client.call::<i64>(call).deadline(Duration::from_millis(300)).await.unwrap_err();
+    assert!(
+        matches!(error.diagnosis(), Some(Diagnosis::NoneFits { workers, .. }) if workers == &["tcp://127.0.0.1:1"]),
+        "{error}"
+    );
+    Ok(())
+}
+
+async fn says_what_runs_and_what_waits(stage: &Stage) -> Outcome {
+    let sleeping: Future<()> = stage.client.submit(py("time:sleep").arg(4).workers(["first"])).await?;
+    while !matches!(stage.client.diagnose(sleeping.key()).await, Some(Diagnosis::Running { .. })) {
+        assert!(!sleeping.is_done(), "it was never seen running");
+    }
+    let behind: Future<i64> = stage.client.submit(py("operator:add").args((1, 2)).workers(["first"])).await?;
+    let dependent: Future<i64> = stage.client.submit(py("builtins:str").arg(&sleeping)).await?;
+    let info = stage.client.scheduler_info().await?;
+    let first = info.workers.values().find(|worker| worker.name == "first").ok_or("no first worker")?;
+    let limit = Duration::from_millis(500);
+    let (running, assigned, waiting) = tokio::join!(
+        async { sleeping.result().deadline(limit).await },
+        async { behind.result().deadline(limit).await },
+        async { dependent.finished().deadline(limit).await },
+    );
+    let error = running.unwrap_err();
+    assert!(
+        matches!(error.diagnosis(), Some(Diagnosis::Running { worker, .. }) if *worker == first.address),
+        "{error}"
+    );
+    let error = assigned.unwrap_err();
+    assert!(
+        matches!(error.diagnosis(), Some(Diagnosis::Assigned { worker, others: 1.., .. }) if *worker == first.address),
+        "{error}"
+    );
+    let error = waiting.unwrap_err();
+    let running = match error.diagnosis() {
+        Some(Diagnosis::Waiting { running }) => running,
+        _ => return Err(format!("{error}").into()),
+    };
+    assert_eq!(running.as_slice(), [(sleeping.key().clone(), first.address.clone())]);
+    assert_eq!(behind.result().await?, 3);
+    assert_eq!(stage.client.diagnose(behind.key()).await, None);
+    Ok(())
+}
+
+async fn says_that_the_scheduler_is_silent(stage: &Stage) -> Outcome {
+    let stuck: Future<i64> = stage.client.submit(never()).await?;
+    stage.client.scheduler_info().await?;
+    stage.cluster.cluster.pause_scheduler().await?;
+    let outcome = stuck.result().deadline(Duration::from_millis(200)).await;
+    stage.cluster.cluster.resume_scheduler().await?;
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(error.diagnosis(), Some(&Diagnosis::SchedulerSilent));
+    // And it goes on.
+    assert_eq!(stage.client.call::<i64>(py("operator:add").args((1, 2))).await?, 3);
+    Ok(())
+}
+
+async fn says_that_there_is_no_worker(stage: &Stage) -> Outcome {
+    for worker in stage.cluster.cluster.workers() {
+        stage.cluster.cluster.stop_worker(worker.index).await?;
+    }
+    let future: Future<i64> = stage.client.submit(py("operator:add").args((1, 2))).await?;
+    for _ in 0..100 {
+        let error = future.result().deadline(Duration::from_millis(100)).await.unwrap_err();
+        if error.diagnosis() == Some(&Diagnosis::NoWorkers) {
+            return Ok(());
+        }
+    }
+    Err("no word of it".into())
+}
