@@ -17,8 +17,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A future's result stays on the cluster; as an argument it never passes through this program.
     let words: Future = client.submit(py("builtins:str.split").arg("to be or not to be")).await?;
-    let counts: Vec<(String, u32)> =
-        client.call(py("collections:Counter.most_common").args((py("collections:Counter").arg(&words), 2))).await?;
+    let counts: Vec<(String, u32)> = client
+        .call(py("collections:Counter.most_common").args((py("collections:Counter").arg(&words), 2)))
+        .await?;
     println!("most common: {counts:?}");
 
     let mut graph = Graph::new();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use dask_client::pickle::{
-    BigInt, ByteArray, Complex, DateTime, Decimal, Dict, Fraction, FrozenSet, Global, Limits, List, PyBytes, Reduce,
-    Set, Surrogate, Template, Time, TimeDelta, Tuple, Uuid, Value, read,
+    BigInt, ByteArray, Complex, DateTime, Decimal, Dict, Fraction, FrozenSet, Global, Limits, List, PyBytes,
+    Reduce, Set, Surrogate, Template, Time, TimeDelta, Tuple, Uuid, Value, read,
 };
 use dask_client::{Client, Future, NdArray, python, python_module};
 use dask_live_tests::{PATIENCE, TestCluster, releases_or};
@@ -155,7 +155,11 @@ fn values() -> Vec<(Template, String)> {
     case(c, DateTime { fold: true, ..moment }, format!("datetime.datetime({at}, fold=1)"));
     for seconds in [0, 3600, -12_600] {
         let zone = format!("datetime.timezone(datetime.timedelta(seconds={seconds}))");
-        case(c, DateTime { offset_seconds: Some(seconds), ..moment }, format!("datetime.datetime({at}, {zone})"));
+        case(
+            c,
+            DateTime { offset_seconds: Some(seconds), ..moment },
+            format!("datetime.datetime({at}, {zone})"),
+        );
         case(
             c,
             Time { offset_seconds: Some(seconds), fold: true, ..moment.time() },
@@ -181,9 +185,28 @@ fn values() -> Vec<(Template, String)> {
 /// NumPy arrays of every kind, order and shape.
 fn arrays(c: &mut Vec<(Template, String)>) {
     for (dtype, size) in [
-        ("|b1", 1), ("|i1", 1), ("|u1", 1), ("<i2", 2), (">i2", 2), ("<u2", 2), ("<i4", 4), (">u4", 4), ("<i8", 8),
-        (">i8", 8), ("<u8", 8), ("<f2", 2), (">f2", 2), ("<f4", 4), ("<f8", 8), (">f8", 8), ("<c8", 8), ("<c16", 16),
-        ("<M8[us]", 8), ("<m8[D]", 8), ("|S3", 3), ("<U2", 8),
+        ("|b1", 1),
+        ("|i1", 1),
+        ("|u1", 1),
+        ("<i2", 2),
+        (">i2", 2),
+        ("<u2", 2),
+        ("<i4", 4),
+        (">u4", 4),
+        ("<i8", 8),
+        (">i8", 8),
+        ("<u8", 8),
+        ("<f2", 2),
+        (">f2", 2),
+        ("<f4", 4),
+        ("<f8", 8),
+        (">f8", 8),
+        ("<c8", 8),
+        ("<c16", 16),
+        ("<M8[us]", 8),
+        ("<m8[D]", 8),
+        ("|S3", 3),
+        ("<U2", 8),
     ] {
         // The same bytes on both sides; text must be text, truth 0 or 1, floats no NaN.
         let pattern: Vec<u8> = match dtype {
@@ -193,7 +216,8 @@ fn arrays(c: &mut Vec<(Template, String)>) {
         };
         let data = format!("numpy.frombuffer(bytes.fromhex({:?}), {dtype:?})", hex(&pattern));
         let make = |shape: &[usize]| {
-            NdArray::from_bytes(DType::parse(dtype).unwrap(), shape.to_vec(), Bytes::from(pattern.clone())).unwrap()
+            NdArray::from_bytes(DType::parse(dtype).unwrap(), shape.to_vec(), Bytes::from(pattern.clone()))
+                .unwrap()
         };
         case(c, make(&[6]), data.clone());
         case(c, make(&[2, 3]), format!("{data}.reshape(2, 3)"));
@@ -357,7 +381,8 @@ fn describe(value: &Value) -> Json {
         Value::Set(items) => json!({"t": "set", "v": all(items)}),
         Value::FrozenSet(items) => json!({"t": "frozenset", "v": all(items)}),
         Value::Dict(pairs) => {
-            let pairs: Vec<_> = pairs.iter().map(|(key, value)| json!([describe(key), describe(value)])).collect();
+            let pairs: Vec<_> =
+                pairs.iter().map(|(key, value)| json!([describe(key), describe(value)])).collect();
             json!({"t": "dict", "v": pairs})
         }
         other => json!({"t": "other", "v": format!("{other:?}")}),

@@ -107,7 +107,7 @@ impl TaskOptions {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Submission {
-    /// The tasks, in the order of their priority among each other unless [`Submission::order`] says otherwise.
+    /// The tasks. Those that depend on nothing here run in this order, if all else is equal.
     pub tasks: Vec<Task>,
     /// Keys of tasks whose results the client wants to keep.
     pub wanted: Vec<Key>,
