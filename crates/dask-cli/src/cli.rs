@@ -1,4 +1,16 @@
-//! The command line.
+//! The command line: what is common to all commands, and their list.
+
+mod act;
+mod look;
+mod measure;
+mod probe;
+
+pub(crate) use act::{Cancel, Restart, Retire, Upload};
+#[cfg(feature = "top")]
+pub(crate) use look::Top;
+pub(crate) use look::{Doctor, Dump, Events, Export, Logs, TaskOf, Tasks};
+pub(crate) use measure::{Bench, Latency, Shape};
+pub(crate) use probe::{ExitStyle, Live, Probe, ProbeFormat, Ready, Report};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A Dask cluster from the shell: probe it, look at it, run Python callables on it. Speaks to any Dask since 2.30.
 #[derive(Debug, Parser)]
-#[command(name = "dask-rs", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "dask-rs", bin_name = "dask-rs", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// How results are printed on stdout.
     #[arg(short, long, value_enum, default_value_t = Format::Text, global = true)]
@@ -20,6 +32,12 @@ pub(crate) struct Cli {
 }
 
 const EXIT_CODES: &str = "\
+Examples:
+  dask-rs demo
+  dask-rs probe ready -s tcp://scheduler:8786 --min-workers 2
+  DASK_SCHEDULER_ADDRESS=tcp://scheduler:8786 dask-rs top
+  dask-rs bench --rate 200 --duration 30s --html report.html --fail-if 'p99>20ms'
+
 Exit codes:
   0  ok
   1  bad arguments or configuration, nothing attempted
@@ -33,6 +51,8 @@ Exit codes:
 pub(crate) enum Format {
     /// For people.
     Text,
+    /// For people, with everything there is to show.
+    Wide,
     /// For programs: one JSON value, durations in nanoseconds, sizes in bytes.
     Json,
 }
@@ -115,6 +135,53 @@ pub(crate) enum Command {
     /// Dask clusters on Saturn Cloud: start, look at, steer and end them.
     #[command(subcommand)]
     Saturn(crate::commands::saturn::cli::Saturn),
+    /// The scheduler, its workers and its tasks in a few lines.
+    Info(Cluster),
+    /// Tasks by name and state, or one by one.
+    Tasks(Tasks),
+    /// One task: its state, where it is, why it does not run, and its story.
+    Task(TaskOf),
+    /// What scheduler or workers have logged.
+    Logs(Logs),
+    /// What scheduler and workers have noted under a topic.
+    Events(Events),
+    /// Everything the scheduler and its workers know, as JSON.
+    Dump(Dump),
+    /// A live screen of workers, memory, throughput and task states.
+    #[cfg(feature = "top")]
+    Top(Top),
+    /// Cancels tasks by key.
+    Cancel(Cancel),
+    /// Has workers hand over their data and end.
+    Retire(Retire),
+    /// Forgets every task and starts every worker anew. Asks first.
+    Restart(Restart),
+    /// Puts a Python file on every worker of now.
+    Upload(Upload),
+    /// Where the time goes, phase by phase, again and again.
+    Latency(Latency),
+    /// Loads the cluster and reports latency percentiles and throughput.
+    Bench(Bench),
+    /// Serves the scheduler's metrics to Prometheus, over one session.
+    Export(Export),
+    /// Walks from the name to the workers and says where it stops and why.
+    Doctor(Doctor),
+    /// Copies this program into a directory: for images that hold nothing but it, not even a shell.
+    Install {
+        /// The directory; it must exist.
+        dir: PathBuf,
+    },
+    /// Completions for a shell, on stdout.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, on stdout, or with --dir one page a command as files.
+    Man {
+        /// Where the pages are written.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Options of `demo`.
@@ -154,24 +221,19 @@ pub(crate) struct Up {
     pub(crate) port: u16,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Probe {
-    /// The scheduler accepts a connection and answers.
-    Live(Cluster),
-}
-
 /// Options of `call`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   dask-rs call operator:add 1 2
   dask-rs call math:dist '[0, 0]' '[3, 4]'
+  dask-rs call operator:add -- -x y
   dask-rs call builtins:sorted '[3, 1, 2]' --kwargs '{\"reverse\": true}'")]
 pub(crate) struct Call {
     /// What to call, as module:name.
     #[arg(value_name = "MODULE:QUALNAME")]
     pub(crate) callable: String,
     /// Arguments: JSON, or else a text.
-    #[arg(value_name = "ARG", allow_hyphen_values = true)]
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
     pub(crate) args: Vec<String>,
     /// Keyword arguments, as a JSON object.
     #[arg(long, value_name = "JSON")]

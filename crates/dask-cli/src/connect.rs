@@ -47,7 +47,8 @@ impl Cluster {
         Ok(self.builder(self.deadline())?.connect().await?)
     }
 
-    fn address(&self) -> Result<String, Failure> {
+    /// The scheduler's address: by option or environment, else out of a scheduler file.
+    pub(crate) fn address(&self) -> Result<String, Failure> {
         if let Some(address) = self.scheduler.as_deref().filter(|address| !address.is_empty()) {
             return Ok(address.to_owned());
         }

@@ -10,6 +10,8 @@ pub(crate) const CONNECT: u8 = 2;
 pub(crate) const UNUSABLE: u8 = 3;
 /// Answered, but not healthy.
 pub(crate) const UNHEALTHY: u8 = 4;
+/// A threshold of a measurement was crossed.
+pub(crate) const THRESHOLD: u8 = 5;
 /// The task failed in Python.
 pub(crate) const TASK: u8 = 6;
 

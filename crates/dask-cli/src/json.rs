@@ -22,6 +22,11 @@ pub(crate) fn of_result(result: &Gathered) -> Json {
     Shown { left: ITEMS }.decoded(result, DEPTH)
 }
 
+/// A value of a message as JSON, with the same limits.
+pub(crate) fn of_wire(value: &Wire<'_>) -> Json {
+    Shown { left: ITEMS }.wire(value, DEPTH)
+}
+
 /// `{"error": …}` as scripts read it.
 pub(crate) fn of_error(error: &PythonError) -> Json {
     let class = match error.module.as_str() {
@@ -148,10 +153,10 @@ impl Shown {
             },
         );
         // Numbers of NumPy, and containers of the standard library, are what they hold.
-        if class.starts_with("numpy.") || class.starts_with("collections.") {
-            if let Ok(plain) = dask_pickle::from_view::<dask_pickle::Value>(view) {
-                return self.plain(&plain, depth);
-            }
+        if (class.starts_with("numpy.") || class.starts_with("collections."))
+            && let Ok(plain) = dask_pickle::from_view::<dask_pickle::Value>(view)
+        {
+            return self.plain(&plain, depth);
         }
         match dask_pickle::from_view::<String>(view) {
             Ok(text) => shown_as(&class, text),
@@ -299,13 +304,13 @@ impl Serialize for Argument<'_> {
                     };
                 }
                 let mut pairs = map.iter();
-                if let (Some((tag, value)), None) = (pairs.next(), pairs.next()) {
-                    if let Some(result) = special(tag, value) {
-                        return match result {
-                            Ok(special) => special.serialize(serializer),
-                            Err(error) => Err(S::Error::custom(error)),
-                        };
-                    }
+                if let (Some((tag, value)), None) = (pairs.next(), pairs.next())
+                    && let Some(result) = special(tag, value)
+                {
+                    return match result {
+                        Ok(special) => special.serialize(serializer),
+                        Err(error) => Err(S::Error::custom(error)),
+                    };
                 }
                 let mut out = serializer.serialize_map(Some(map.len()))?;
                 map.iter().try_for_each(|(key, value)| out.serialize_entry(key, &self.of(value)))?;

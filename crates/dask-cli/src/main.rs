@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod connect;
 mod failure;
+mod hist;
 mod json;
 mod output;
 

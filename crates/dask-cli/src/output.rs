@@ -67,6 +67,19 @@ pub(crate) fn spinner(quiet: bool) -> ProgressBar {
     bar
 }
 
+/// Awaits something; if it takes longer than a second, a spinner says on a terminal what.
+pub(crate) async fn patient<T>(quiet: bool, what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), &mut work).await {
+        return done;
+    }
+    let spinner = spinner(quiet);
+    spinner.set_message(what.to_owned());
+    let done = work.await;
+    spinner.finish_and_clear();
+    done
+}
+
 /// A bar on a terminal; otherwise nothing is drawn.
 pub(crate) fn bar(quiet: bool, total: u64, what: &'static str) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {

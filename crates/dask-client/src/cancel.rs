@@ -49,6 +49,17 @@ impl Client {
         let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
         self.shared().cancel(&keys, true, MESSAGE).await
     }
+
+    /// Cancels tasks by key, whoever submitted them and wants them; see [`Client::cancel_for_all`].
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    pub async fn cancel_keys(&self, keys: impl IntoIterator<Item = Key>) -> Result<()> {
+        let keys: Vec<Key> = keys.into_iter().collect();
+        // What goes over the stream needs one.
+        self.shared().stream().await?;
+        self.shared().cancel(&keys, true).await
+    }
 }
 
 impl<R> Future<R> {

@@ -223,7 +223,16 @@ fn worker_info(address: &str, worker: &Value<'_>) -> WorkerInfo {
             .filter_map(|(name, amount)| Some((name.as_str()?.to_owned(), amount.as_f64()?)))
             .collect(),
         nanny: worker.get("nanny").and_then(Value::as_str).map(str::to_owned),
-        executing: metric("executing").and_then(Value::as_u64),
+        executing: executing(worker.get("metrics")),
+    }
+}
+
+/// A number of its own in older releases, one count among others in newer ones, where a state without tasks is left out.
+fn executing(metrics: Option<&Value<'_>>) -> Option<u64> {
+    let metrics = metrics?;
+    match metrics.get("task_counts") {
+        Some(counts) => Some(counts.get("executing").and_then(Value::as_u64).unwrap_or(0)),
+        None => metrics.get("executing").and_then(Value::as_u64),
     }
 }
 

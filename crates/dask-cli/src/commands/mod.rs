@@ -1,12 +1,21 @@
 //! One file for each command.
 
+mod act;
+mod bench;
 mod call;
 mod demo;
+mod doctor;
+mod export;
 mod graph;
 mod health;
+mod intrinsic;
+mod latency;
 mod local;
+mod look;
+mod pages;
 mod probe;
 pub(crate) mod saturn;
+mod skew;
 mod versions;
 mod workers;
 
@@ -24,6 +33,10 @@ impl Context {
     pub(crate) fn json(self) -> bool {
         self.output == Format::Json
     }
+
+    pub(crate) fn wide(self) -> bool {
+        self.output == Format::Wide
+    }
 }
 
 /// Runs a command; the exit code, or why there is none but that of the failure.
@@ -35,9 +48,36 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Versions(cluster) => versions::run(context, &cluster).await,
         Command::Workers(cluster) => workers::run(context, &cluster).await,
         Command::Health(cluster) => health::run(context, &cluster).await,
-        Command::Probe(Probe::Live(cluster)) => probe::live(context, &cluster).await,
+        Command::Probe(Probe::Live(options)) => probe::live(context, &options).await,
+        Command::Probe(Probe::Ready(options)) => probe::ready(context, &options).await,
         Command::Call(options) => call::run(context, &options).await,
         Command::Graph(options) => graph::run(context, &options).await,
         Command::Saturn(command) => saturn::run(context, command).await,
+        Command::Info(cluster) => look::info::run(context, &cluster).await,
+        Command::Tasks(options) => look::tasks::run(context, &options).await,
+        Command::Task(options) => look::task::run(context, &options).await,
+        Command::Logs(options) => look::logs::run(context, &options).await,
+        Command::Events(options) => look::events::run(context, &options).await,
+        Command::Dump(options) => look::dump::run(context, &options).await,
+        #[cfg(feature = "top")]
+        Command::Top(options) => look::top::run(&options).await,
+        Command::Cancel(options) => act::cancel(context, &options).await,
+        Command::Retire(options) => act::retire(context, &options).await,
+        Command::Restart(options) => act::restart(context, &options).await,
+        Command::Upload(options) => act::upload(context, &options).await,
+        Command::Latency(options) => latency::run(context, &options).await,
+        Command::Bench(options) => bench::run(context, &options).await,
+        Command::Export(options) => export::run(context, &options).await,
+        Command::Doctor(options) => doctor::run(context, &options).await,
+        Command::Install { dir } => pages::install(context, &dir),
+        Command::Completions { shell } => Ok(pages::completions(shell)),
+        Command::Man { dir } => pages::manual(dir.as_deref()),
     }
+}
+
+/// A request that asks for nothing: what any request costs (op `who_has` of no key).
+async fn round_trip(client: &dask_client::Client) -> Result<(), Failure> {
+    let nothing = dask_client::WireValue::Array(Vec::new());
+    client.rpc("who_has", [("keys", nothing)]).await?;
+    Ok(())
 }

@@ -1,0 +1,230 @@
+//! `dask-rs probe live` and `dask-rs health` as whole processes, beside the same in Python, on one cluster, taking turns.
+//!
+//! ```text
+//! cargo run --release -p dask-benches --bin probe -- [--release V] [--rounds N] [--program PATH] [--json FILE]
+//! ```
+//!
+//! Ratios are what counts: both take turns, so that whatever else the machine does meets both alike. Of each pair of
+//! neighbours one ratio is taken; the median of them and the middle half are told.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use dask_local::LocalCluster;
+use serde_json::{Value as Json, json};
+use wait4::Wait4;
+
+type Failure = Box<dyn Error>;
+
+/// What is done, in Python and by the program.
+struct Task {
+    name: &'static str,
+    args: &'static [&'static str],
+    python: &'static str,
+}
+
+const TASKS: [Task; 2] = [
+    Task {
+        name: "probe live",
+        args: &["probe", "live"],
+        python: "import sys\n\
+            from distributed import Client\n\
+            client = Client(sys.argv[1], timeout=30)\n\
+            assert client.scheduler_info()['type'] == 'Scheduler'\n\
+            client.close()\n",
+    },
+    Task {
+        name: "health",
+        args: &["health", "-o", "json"],
+        python: "import operator, sys\n\
+            from distributed import Client\n\
+            client = Client(sys.argv[1], timeout=30)\n\
+            print({worker: {'status': 'OK' if answer == 42 else answer}\n\
+                   for worker, answer in client.run(operator.add, 20, 22).items()})\n\
+            client.close()\n",
+    },
+];
+
+struct Options {
+    release: String,
+    rounds: usize,
+    program: Option<PathBuf>,
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    /// Peak resident memory, in bytes.
+    peak: u64,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match measure().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "words for whoever runs it")]
+fn tell(text: &str) {
+    eprintln!("{text}");
+}
+
+#[expect(clippy::print_stdout, reason = "the result")]
+fn show(text: &str) {
+    println!("{text}");
+}
+
+fn options() -> Result<Options, Failure> {
+    let mut options = Options { release: "newest".to_owned(), rounds: 15, program: None, json: None };
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
+        let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
+        match name.as_str() {
+            "--release" => options.release = value,
+            "--rounds" => options.rounds = value.parse::<usize>()?.max(3),
+            "--program" => options.program = Some(value.into()),
+            "--json" => options.json = Some(value.into()),
+            _ => return Err(format!("{name} is none of --release, --rounds, --program, --json").into()),
+        }
+    }
+    Ok(options)
+}
+
+/// The program beside this one, built by the same profile.
+fn beside() -> Result<PathBuf, Failure> {
+    let path = std::env::current_exe()?.with_file_name("dask-rs");
+    if path.is_file() {
+        return Ok(path);
+    }
+    let path = path.display();
+    Err(format!("{path} is not there; build it: cargo build --release -p dask-cli (or give --program)")
+        .into())
+}
+
+async fn measure() -> Result<(), Failure> {
+    let options = options()?;
+    let program = options.program.clone().map_or_else(beside, Ok)?;
+    let size = std::fs::metadata(&program)?.len();
+    let cluster = LocalCluster::builder().release(&options.release).workers(2).start().await?;
+    let address = cluster.address();
+    tell(&format!("Dask {} at {address}, {} rounds", cluster.release(), options.rounds));
+    let mut results = Vec::new();
+    show(&format!(
+        "{:<11} {:>10} {:>10} {:>8} {:>17}   {:>9} {:>9} {:>7}",
+        "", "ours", "Python", "ratio", "middle half", "ours", "Python", "ratio"
+    ));
+    for task in &TASKS {
+        let pairs = pairs(task, &program, cluster.python(), &address, options.rounds)?;
+        results.push(report(task, &pairs));
+    }
+    show(&format!("program: {size} bytes"));
+    if let Some(path) = &options.json {
+        let result = json!({
+            "schema": "dask-rs/bench-probe/1",
+            "release": cluster.release(),
+            "python": cluster.environment().python_version.to_string(),
+            "rounds": options.rounds,
+            "program_bytes": size,
+            "debug_build": cfg!(debug_assertions),
+            "cpus": std::thread::available_parallelism().map_or(1, usize::from),
+            "results": results,
+        });
+        std::fs::write(path, format!("{result:#}\n"))?;
+    }
+    cluster.stop().await?;
+    Ok(())
+}
+
+fn pairs(
+    task: &Task,
+    program: &Path,
+    python: &Path,
+    address: &str,
+    rounds: usize,
+) -> Result<Vec<(Cost, Cost)>, Failure> {
+    let ours = || {
+        let mut command = Command::new(program);
+        command.args(task.args).args(["--scheduler", address]);
+        command
+    };
+    let theirs = || {
+        let mut command = Command::new(python);
+        command.args(["-c", task.python, address]);
+        command
+    };
+    // One round that does not count: files come into the cache, Python writes its bytecode.
+    once(ours())?;
+    once(theirs())?;
+    let mut pairs = Vec::with_capacity(rounds);
+    for round in 0..rounds {
+        // Whoever comes first may have it better or worse.
+        pairs.push(if round % 2 == 0 {
+            let first = once(ours())?;
+            (first, once(theirs())?)
+        } else {
+            let first = once(theirs())?;
+            (once(ours())?, first)
+        });
+    }
+    Ok(pairs)
+}
+
+/// Runs one process to its end.
+fn once(mut command: Command) -> Result<Cost, Failure> {
+    let start = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
+    let used = child.wait4()?;
+    let wall = start.elapsed();
+    if !used.status.success() {
+        return Err(format!("{command:?} failed: {}", used.status).into());
+    }
+    Ok(Cost { wall, peak: used.rusage.maxrss })
+}
+
+/// The quarter, the half and three quarters of some values.
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    let at = |quarter: usize| {
+        let index = (values.len().saturating_sub(1) * quarter + 2) / 4;
+        values.get(index).copied().unwrap_or(f64::NAN)
+    };
+    [at(1), at(2), at(3)]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio")]
+fn report(task: &Task, pairs: &[(Cost, Cost)]) -> Json {
+    let of = |pick: &dyn Fn(&(Cost, Cost)) -> f64| quartiles(pairs.iter().map(pick).collect());
+    let ours = of(&|(ours, _)| ours.wall.as_secs_f64());
+    let theirs = of(&|(_, theirs)| theirs.wall.as_secs_f64());
+    let wall = of(&|(ours, theirs)| ours.wall.as_secs_f64() / theirs.wall.as_secs_f64());
+    let ours_peak = of(&|(ours, _)| ours.peak as f64);
+    let theirs_peak = of(&|(_, theirs)| theirs.peak as f64);
+    let peak = of(&|(ours, theirs)| ours.peak as f64 / theirs.peak as f64);
+    let mib = 1024.0 * 1024.0;
+    show(&format!(
+        "{:<11} {:>7.2} ms {:>7.2} ms {:>8.4} {:>8.4}-{:.4}   {:>5.1} MiB {:>5.1} MiB {:>7.4}",
+        task.name,
+        ours[1] * 1e3,
+        theirs[1] * 1e3,
+        wall[1],
+        wall[0],
+        wall[2],
+        ours_peak[1] / mib,
+        theirs_peak[1] / mib,
+        peak[1],
+    ));
+    let spread = |values: [f64; 3]| json!({ "p25": values[0], "p50": values[1], "p75": values[2] });
+    json!({
+        "task": task.name,
+        "wall_seconds": { "ours": spread(ours), "python": spread(theirs), "ratio": spread(wall) },
+        "peak_bytes": { "ours": spread(ours_peak), "python": spread(theirs_peak), "ratio": spread(peak) },
+    })
+}

@@ -1,0 +1,152 @@
+//! Options of the commands that look at a cluster.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Cluster, duration};
+
+/// Options of `tasks`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dask-rs tasks
+  dask-rs tasks --state erred
+  dask-rs tasks --worker tcp://10.0.3.9:40021 -o json")]
+pub(crate) struct Tasks {
+    /// One line for each task instead of counts.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Only tasks in this state: waiting, no-worker, queued, processing, memory, erred, released. Lists them.
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+    /// Only tasks that this worker runs or whose results it holds. Lists them.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) worker: Option<String>,
+    /// Only tasks whose name starts so. Lists them.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+    /// How many tasks are listed.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// Options of `task`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dask-rs task train-41
+  dask-rs task \"('x-f00', 3)\" -o json")]
+pub(crate) struct TaskOf {
+    /// The task's key; a key that is a tuple as Python shows it.
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// Options of `logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dask-rs logs
+  dask-rs logs --workers -n 20
+  dask-rs logs --worker tcp://10.0.3.9:40021 --level warning")]
+pub(crate) struct Logs {
+    /// The logs of all workers instead of the scheduler's.
+    #[arg(long)]
+    pub(crate) workers: bool,
+    /// The log of this worker; may be given repeatedly.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) worker: Vec<String>,
+    /// The logs of the workers' nannies instead of their own.
+    #[arg(long)]
+    pub(crate) nanny: bool,
+    /// How many of the last lines of each.
+    #[arg(short, value_name = "N", default_value_t = 100)]
+    pub(crate) n: u32,
+    /// Only lines of this level or above: debug, info, warning, error, critical.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// Options of `events`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Topics are what programs choose; Dask itself uses all, scheduler, and the addresses of workers.
+
+Examples:
+  dask-rs events
+  dask-rs events all --follow -o json")]
+pub(crate) struct Events {
+    /// The topic; without one the topics are listed.
+    pub(crate) topic: Option<String>,
+    /// Goes on printing what comes.
+    #[arg(short, long, requires = "topic")]
+    pub(crate) follow: bool,
+    /// How often is asked with --follow.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    pub(crate) every: Duration,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// Options of `dump`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dask-rs dump state.json
+  dask-rs dump | jq '.scheduler.tasks | length'")]
+pub(crate) struct Dump {
+    /// Where it is written; stdout without it.
+    pub(crate) file: Option<PathBuf>,
+    /// Leaves out attributes of this name; may be given repeatedly.
+    #[arg(long, value_name = "NAME", default_value = "run_spec")]
+    pub(crate) exclude: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// Options of `top`.
+#[cfg(feature = "top")]
+#[derive(Debug, Args)]
+#[command(after_help = "Keys: q leaves, arrows scroll, s changes the order.")]
+pub(crate) struct Top {
+    /// How often the cluster is asked.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    pub(crate) every: Duration,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+GET /metrics asks the cluster, unless it did so less than --max-age ago; GET /health says whether the exporter runs.
+
+Example:
+  dask-rs export -s tcp://scheduler:8786 --listen 127.0.0.1:9797")]
+pub(crate) struct Export {
+    /// Where metrics are served; port 0 takes a free one and prints it.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// Answers may be this old.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    pub(crate) max_age: Duration,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dask-rs doctor tls://scheduler.internal:8786 --tls-ca-file ca.pem --tls-cert me.pem --tls-key me.key
+  dask-rs doctor")]
+pub(crate) struct Doctor {
+    /// The scheduler's address, as with --scheduler.
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}

@@ -1,0 +1,251 @@
+//! `--fail-if`: what a run must not do.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::report::Report;
+use crate::failure::Failure;
+use crate::hist::{SHOWN, Summary};
+use crate::output::pretty;
+
+/// One threshold, such as `p99>20ms`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Threshold {
+    text: String,
+    subject: Subject,
+    above: bool,
+    or_equal: bool,
+    value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Subject {
+    Latency { phase: String, what: String },
+    Count(&'static str),
+    Throughput,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Value {
+    Nanos(f64),
+    Number(f64),
+    /// Of all planned requests.
+    Share(f64),
+    /// Of the same figure of the run compared with.
+    Factor(f64),
+}
+
+/// How a threshold was met.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Verdict {
+    pub(super) threshold: String,
+    /// Whether it holds, so that the run fails.
+    pub(super) crossed: bool,
+    /// The figure: nanoseconds, a number, or requests a second.
+    pub(super) actual: f64,
+    /// What it was measured against, in the same unit.
+    pub(super) limit: f64,
+    pub(super) words: String,
+}
+
+const PHASES: [&str; 6] = ["total", "uncorrected", "queue", "submit", "in_memory", "fetch"];
+const COUNTS: [&str; 3] = ["missed", "failed", "late"];
+
+impl FromStr for Threshold {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let refuse = |why: String| {
+            Failure::config(format!(
+                "--fail-if {text:?}: {why}; expected something like p99>20ms or missed>1%"
+            ))
+        };
+        let at = text.find(['<', '>']).ok_or_else(|| refuse("there is no < or >".to_owned()))?;
+        let (subject, rest) = text.split_at(at);
+        let above = rest.starts_with('>');
+        let rest = rest.get(1..).unwrap_or_default();
+        let or_equal = rest.starts_with('=');
+        let value = rest.strip_prefix('=').unwrap_or(rest).trim();
+        let subject = Self::subject(subject.trim()).map_err(refuse)?;
+        let value = Self::value(value, &subject).map_err(refuse)?;
+        Ok(Self { text: text.to_owned(), subject, above, or_equal, value })
+    }
+}
+
+impl Threshold {
+    fn subject(text: &str) -> Result<Subject, String> {
+        if let Some(name) = COUNTS.into_iter().find(|name| *name == text) {
+            return Ok(Subject::Count(name));
+        }
+        if text == "throughput" {
+            return Ok(Subject::Throughput);
+        }
+        let (phase, what) = match text.split_once('.') {
+            Some((phase, what)) if PHASES.contains(&phase) => (phase, what),
+            _ => ("total", text),
+        };
+        if !SHOWN.contains(&what) && !["mean", "max", "min"].contains(&what) {
+            return Err(format!(
+                "{text:?} is nothing that is measured; there are {}, mean, min, max, {}, throughput",
+                SHOWN.join(", "),
+                COUNTS.join(", ")
+            ));
+        }
+        Ok(Subject::Latency { phase: phase.to_owned(), what: what.to_owned() })
+    }
+
+    fn value(text: &str, subject: &Subject) -> Result<Value, String> {
+        let number =
+            |text: &str| text.trim().parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+        if let Some(factor) = text.strip_suffix('x').and_then(number) {
+            return Ok(Value::Factor(factor));
+        }
+        match subject {
+            Subject::Latency { .. } => match humantime::parse_duration(text) {
+                Ok(duration) => Ok(Value::Nanos(duration.as_secs_f64() * 1e9)),
+                Err(_) => Err(format!("{text:?} is no duration")),
+            },
+            Subject::Count(_) => match text.strip_suffix('%') {
+                Some(share) => number(share).map(|share| Value::Share(share / 100.0)),
+                None => number(text).map(Value::Number),
+            }
+            .ok_or_else(|| format!("{text:?} is no number")),
+            Subject::Throughput => {
+                number(text).map(Value::Number).ok_or_else(|| format!("{text:?} is no number"))
+            }
+        }
+    }
+
+    /// Whether it needs another run.
+    pub(super) fn is_relative(&self) -> bool {
+        matches!(self.value, Value::Factor(_))
+    }
+
+    /// Measures a run against the threshold.
+    pub(super) fn judge(&self, report: &Report, old: Option<&Report>) -> Result<Verdict, Failure> {
+        let actual = self.figure(report);
+        #[expect(clippy::cast_precision_loss, reason = "a share of them")]
+        let planned = report.counts.planned as f64;
+        let limit = match self.value {
+            Value::Nanos(value) | Value::Number(value) => value,
+            Value::Share(share) => share * planned,
+            Value::Factor(factor) => match old {
+                Some(old) => factor * self.figure(old),
+                None => {
+                    return Err(Failure::config("a factor needs a run to compare with: --compare old.json"));
+                }
+            },
+        };
+        let crossed = match (self.above, self.or_equal) {
+            (true, false) => actual > limit,
+            (true, true) => actual >= limit,
+            (false, false) => actual < limit,
+            (false, true) => actual <= limit,
+        };
+        let shown = |value: f64| match self.subject {
+            Subject::Latency { .. } => {
+                pretty(Duration::try_from_secs_f64(value / 1e9).unwrap_or(Duration::MAX))
+            }
+            Subject::Count(_) => format!("{value:.0}"),
+            Subject::Throughput => format!("{value:.1}/s"),
+        };
+        let figure = match self.value {
+            // What a share or a factor comes to is not to be seen from the threshold.
+            Value::Share(_) | Value::Factor(_) => format!("{} against {}", shown(actual), shown(limit)),
+            _ => shown(actual),
+        };
+        let words = format!("{} {}: {figure}", if crossed { "crossed" } else { "kept" }, self.text);
+        Ok(Verdict { threshold: self.text.clone(), crossed, actual, limit, words })
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53 are 100 days")]
+    fn figure(&self, report: &Report) -> f64 {
+        match &self.subject {
+            Subject::Count("missed") => report.counts.missed as f64,
+            Subject::Count("failed") => report.counts.failed as f64,
+            Subject::Count(_) => report.counts.late as f64,
+            Subject::Throughput => report.throughput.requests_per_second,
+            Subject::Latency { phase, what } => {
+                report.summary_of(phase).map_or(0.0, |summary| latency(summary, what))
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53 are 100 days")]
+fn latency(summary: &Summary, what: &str) -> f64 {
+    let nanos = match what {
+        "mean" => summary.mean_ns,
+        "min" => summary.min_ns,
+        "max" => summary.max_ns,
+        percentile => SHOWN
+            .iter()
+            .zip(summary.percentiles_ns.all())
+            .find(|(name, _)| **name == percentile)
+            .map_or(0, |(_, nanos)| nanos),
+    };
+    nanos as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_are_read() {
+        let read =
+            |text: &str| text.parse::<Threshold>().map(|threshold| (threshold.subject, threshold.value));
+        let latency =
+            |phase: &str, what: &str| Subject::Latency { phase: phase.to_owned(), what: what.to_owned() };
+        assert_eq!(read("p99>20ms").unwrap(), (latency("total", "p99"), Value::Nanos(2e7)));
+        assert_eq!(read("p99.9 >= 1s").unwrap(), (latency("total", "p99.9"), Value::Nanos(1e9)));
+        assert_eq!(read("fetch.p50>1ms").unwrap(), (latency("fetch", "p50"), Value::Nanos(1e6)));
+        assert_eq!(read("mean>1.2x").unwrap(), (latency("total", "mean"), Value::Factor(1.2)));
+        assert_eq!(read("missed>1%").unwrap(), (Subject::Count("missed"), Value::Share(0.01)));
+        assert_eq!(read("throughput<100").unwrap(), (Subject::Throughput, Value::Number(100.0)));
+    }
+
+    #[test]
+    fn other_texts_say_what_is_wrong() {
+        for (text, why) in [
+            ("p99", "no < or >"),
+            ("p42>1ms", "nothing that is measured"),
+            ("p99>soon", "no duration"),
+            ("missed>many", "no number"),
+            ("p99>-1x", "no duration"),
+            ("", "no < or >"),
+        ] {
+            let failure = text.parse::<Threshold>().unwrap_err();
+            assert!(failure.message().contains(why), "{text}: {}", failure.message());
+            assert_eq!(failure.code(), crate::failure::CONFIG);
+        }
+    }
+
+    #[test]
+    fn a_run_is_judged() {
+        let mut report = Report::default();
+        report.counts.planned = 1000;
+        report.counts.missed = 20;
+        report.latency.corrected.percentiles_ns.p99 = 25_000_000;
+        report.throughput.requests_per_second = 90.0;
+        let mut old = report.clone();
+        old.latency.corrected.percentiles_ns.p99 = 20_000_000;
+        for (text, crossed) in [
+            ("p99>20ms", true),
+            ("p99>25ms", false),
+            ("p99>=25ms", true),
+            ("p99>1.2x", true),
+            ("p99>1.3x", false),
+            ("missed>1%", true),
+            ("missed>2%", false),
+            ("missed>=2%", true),
+            ("failed>0", false),
+            ("throughput<100", true),
+        ] {
+            let verdict = text.parse::<Threshold>().unwrap().judge(&report, Some(&old)).unwrap();
+            assert_eq!(verdict.crossed, crossed, "{}", verdict.words);
+        }
+    }
+}

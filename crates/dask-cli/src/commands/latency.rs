@@ -1,0 +1,227 @@
+//! `dask-rs latency`: where the time goes, phase by phase.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use dask_client::{Client, Future, Gathered, py};
+use serde_json::{Map, Value as Json, json};
+
+use super::Context;
+use crate::cli::Latency;
+use crate::failure::Failure;
+use crate::hist::Hist;
+use crate::output::{self, nanos, pretty};
+
+const DURATION: Duration = Duration::from_secs(10);
+
+/// Histograms by phase, in the order in which phases came up.
+#[derive(Debug, Default)]
+pub(super) struct Phases(Vec<(&'static str, Hist)>);
+
+impl Phases {
+    pub(super) fn record(&mut self, phase: &'static str, took: Duration) {
+        match self.0.iter_mut().find(|(name, _)| *name == phase) {
+            Some((_, hist)) => hist.record(took),
+            None => {
+                let mut hist = Hist::default();
+                hist.record(took);
+                self.0.push((phase, hist));
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Phases) {
+        for (name, hist) in &other.0 {
+            match self.0.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => known.merge(hist),
+                None => self.0.push((name, hist.clone())),
+            }
+        }
+    }
+
+    fn line(&self) -> String {
+        let phases = self
+            .0
+            .iter()
+            .map(|(name, hist)| format!("{name} {} (max {})", pretty(hist.at(50.0)), pretty(hist.max())));
+        phases.collect::<Vec<_>>().join("  ")
+    }
+
+    fn json(&self) -> Json {
+        let phases: Map<String, Json> =
+            self.0.iter().map(|(name, hist)| ((*name).to_owned(), json!(hist.summary()))).collect();
+        phases.into()
+    }
+
+    /// A line of an interval: no curves.
+    fn short_json(&self) -> Json {
+        let short = |hist: &Hist| {
+            json!({
+                "count": hist.count(),
+                "p50_ns": nanos(hist.at(50.0)),
+                "p99_ns": nanos(hist.at(99.0)),
+                "max_ns": nanos(hist.max()),
+            })
+        };
+        let phases: Map<String, Json> =
+            self.0.iter().map(|(name, hist)| ((*name).to_owned(), short(hist))).collect();
+        phases.into()
+    }
+
+    fn table(&self) -> String {
+        output::table(
+            &["phase", "count", "min", "p50", "p90", "p99", "p99.9", "max"],
+            self.0.iter().map(|(name, hist)| {
+                let mut row = vec![(*name).to_owned(), hist.count().to_string()];
+                row.push(pretty(Duration::from_nanos(hist.summary().min_ns)));
+                row.extend([50.0, 90.0, 99.0, 99.9].map(|percent| pretty(hist.at(percent))));
+                row.push(pretty(hist.max()));
+                row
+            }),
+        )
+    }
+}
+
+/// Prints what has come up since the last time, in the way that suits stdout.
+pub(super) struct Ticker {
+    live: bool,
+    every: Duration,
+    start: Instant,
+    last: Instant,
+    window: Phases,
+    total: Phases,
+}
+
+impl Ticker {
+    pub(super) fn new(context: Context, every: Duration) -> Self {
+        let live = std::io::stdout().is_terminal() && !context.json();
+        let start = Instant::now();
+        Self { live, every, start, last: start, window: Phases::default(), total: Phases::default() }
+    }
+
+    pub(super) fn record(&mut self, phase: &'static str, took: Duration) {
+        self.window.record(phase, took);
+    }
+
+    /// Prints a line if it is time for one.
+    pub(super) fn tick(&mut self) {
+        if self.last.elapsed() >= self.every {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.last = Instant::now();
+        if self.window.0.is_empty() {
+            return;
+        }
+        if self.live {
+            let mut out = anstream::stdout();
+            // One line, written over itself.
+            let _ = write!(out, "\r\x1b[K{}", self.window.line());
+            let _ = out.flush();
+        } else {
+            output::line(&json!({
+                "elapsed_ns": nanos(self.start.elapsed()),
+                "phases": self.window.short_json(),
+            }));
+        }
+        self.total.merge(&std::mem::take(&mut self.window));
+    }
+
+    /// Prints the sum of all.
+    pub(super) fn finish(mut self) {
+        self.flush();
+        if self.live {
+            output::data("");
+        }
+        if self.live {
+            output::data(&self.total.table());
+        } else {
+            output::line(&json!({
+                "summary": self.total.json(),
+                "elapsed_ns": nanos(self.start.elapsed()),
+            }));
+        }
+    }
+}
+
+pub(super) async fn run(context: Context, options: &Latency) -> Result<u8, Failure> {
+    let duration = match (options.duration, options.count) {
+        (None, None) => Some(DURATION),
+        (duration, _) => duration,
+    };
+    let mut ticker = Ticker::new(context, options.interval);
+    let end = duration.map(|duration| Instant::now() + duration);
+    if options.intrinsic {
+        super::intrinsic::run(&mut ticker, options, end).await?;
+        ticker.finish();
+        return Ok(0);
+    }
+    let client = options.cluster.connect().await?;
+    output::say(context.quiet, &format!("{}, Dask {}", client.address(), client.release()));
+    let rounds = rounds(options, &client, &mut ticker, end);
+    let outcome = tokio::select! {
+        outcome = rounds => outcome,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
+    ticker.finish();
+    client.close().await;
+    outcome.map(|()| 0)
+}
+
+async fn rounds(
+    options: &Latency,
+    client: &Client,
+    ticker: &mut Ticker,
+    end: Option<Instant>,
+) -> Result<(), Failure> {
+    let deadline = options.cluster.deadline();
+    let mut round = 0;
+    while options.count.is_none_or(|count| round < count) && end.is_none_or(|end| Instant::now() < end) {
+        round += 1;
+        let fresh = options.cluster.builder(deadline)?.connect().await?;
+        let steps = fresh.connect_phases();
+        ticker.record("resolve", steps.resolve);
+        ticker.record("tcp", steps.tcp);
+        if let Some(took) = steps.tls {
+            ticker.record("tls", took);
+        }
+        if let Some(took) = steps.websocket {
+            ticker.record("websocket", took);
+        }
+        ticker.record("handshake", steps.handshake);
+        fresh.close().await;
+
+        let mark = Instant::now();
+        super::round_trip(client).await?;
+        ticker.record("rpc", mark.elapsed());
+
+        if !options.no_tasks {
+            let task = one_task(client, ticker);
+            tokio::time::timeout(deadline, task).await.map_err(|_| {
+                let words = format!(
+                    "a small task has no result after {deadline:?}; are there workers, and are they free? \
+                     (--no-tasks measures without tasks)"
+                );
+                Failure::new(crate::failure::UNUSABLE, words)
+            })??;
+        }
+        ticker.tick();
+        if !options.pause.is_zero() {
+            tokio::time::sleep(options.pause).await;
+        }
+    }
+    Ok(())
+}
+
+async fn one_task(client: &Client, ticker: &mut Ticker) -> Result<(), Failure> {
+    let mark = Instant::now();
+    let future: Future<Gathered> = client.submit(py("operator:add").args((1, 2))).await?;
+    future.finished().await?;
+    ticker.record("in_memory", mark.elapsed());
+    let mark = Instant::now();
+    let _result: Gathered = future.result().await?;
+    ticker.record("fetch", mark.elapsed());
+    Ok(())
+}

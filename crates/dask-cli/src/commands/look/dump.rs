@@ -1,0 +1,66 @@
+//! `dask-rs dump`
+
+use std::io::{BufWriter, Write};
+
+use dask_client::{Client, ErrorKind, WireValue};
+use serde_json::{Map, Value as Json, json};
+
+use crate::cli::Dump;
+use crate::commands::Context;
+use crate::failure::Failure;
+use crate::json::of_wire;
+use crate::output;
+
+pub(in crate::commands) async fn run(context: Context, options: &Dump) -> Result<u8, Failure> {
+    let client = options.cluster.connect().await?;
+    let state = output::patient(context.quiet, "asking scheduler and workers", ask(&client, options)).await;
+    client.close().await;
+    let state = state?;
+    let Some(path) = &options.file else {
+        output::line(&state);
+        return Ok(0);
+    };
+    let cannot = |error: std::io::Error| Failure::config(format!("cannot write {}: {error}", path.display()));
+    let mut file = BufWriter::new(std::fs::File::create(path).map_err(cannot)?);
+    serde_json::to_writer(&mut file, &state).map_err(|error| cannot(error.into()))?;
+    file.flush().map_err(cannot)?;
+    let tasks = state.pointer("/scheduler/tasks").and_then(Json::as_object).map_or(0, Map::len);
+    output::say(context.quiet, &format!("{}: {tasks} tasks", path.display()));
+    Ok(0)
+}
+
+async fn ask(client: &Client, options: &Dump) -> Result<Json, Failure> {
+    let exclude: WireValue<'static> = options.exclude.iter().cloned().collect();
+    match client.rpc("get_cluster_state", [("exclude", exclude)]).await {
+        Ok(state) => Ok(of_wire(&state)),
+        Err(error) if error.kind() == ErrorKind::NotAvailable => piece_by_piece(client).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What older releases tell, put together.
+async fn piece_by_piece(client: &Client) -> Result<Json, Failure> {
+    let ask = async |op: &str| Ok::<_, Failure>(of_wire(&client.rpc(op, []).await?));
+    let tasks: Map<String, Json> = super::survey::tasks(client)
+        .await?
+        .into_iter()
+        .map(|task| {
+            let record = json!({ "state": task.state, "prefix": task.prefix, "workers": task.workers });
+            (task.key, record)
+        })
+        .collect();
+    let sizes = of_wire(&client.rpc("nbytes", [("summary", false.into())]).await?);
+    let versions = client.versions().await?;
+    Ok(json!({
+        "scheduler": {
+            "identity": ask("identity").await?,
+            "tasks": tasks,
+            "processing": ask("processing").await?,
+            "has_what": ask("has_what").await?,
+            "nbytes": sizes,
+            "log": ask("logs").await?,
+        },
+        "workers": { "logs": ask("worker_logs").await? },
+        "versions": versions,
+    }))
+}

@@ -1,0 +1,166 @@
+//! `dask-rs bench` on a real cluster: its data fits the schema, its page shows in a browser, its thresholds decide.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panic"
+)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Run, cluster, finish, run_on};
+use serde_json::{Value as Json, json};
+
+#[track_caller]
+fn fits_schema(result: &Json) {
+    let schema: Json = serde_json::from_str(include_str!("../schema/bench.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(result).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+fn counts(result: &Json, name: &str) -> u64 {
+    result["counts"][name].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_measured_compared_and_judged() {
+    let cluster = cluster("2026.8.0").await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let bench =
+        |args: &[&str]| run_on(&cluster, &[&["bench", "--warmup", "100ms", "-o", "json"], args].concat());
+
+    // Closed model, every shape.
+    for (shape, tasks) in [("map", 1), ("chain", 10), ("tree", 15), ("all-to-all", 8)] {
+        let result = bench(&["--shape", shape, "--tasks", "40", "--payload", "1KiB"]).exits(0).json();
+        fits_schema(&result);
+        assert_eq!(result["settings"]["tasks_per_request"], tasks);
+        assert_eq!(counts(&result, "completed"), 40u64.div_ceil(tasks));
+        assert_eq!(counts(&result, "failed"), 0, "{}", result["errors"]);
+        assert_eq!(result["latency"]["corrected"]["count"], result["counts"]["completed"]);
+    }
+
+    // Open model: everything planned is sent or missed, and what is corrected is never less.
+    let saved = file("open.json");
+    let result = bench(&["--rate", "40", "--duration", "2s", "--save", &saved]).exits(0).json();
+    fits_schema(&result);
+    assert_eq!(counts(&result, "planned"), 80);
+    assert_eq!(counts(&result, "sent") + counts(&result, "missed"), 80);
+    assert_eq!(counts(&result, "completed") + counts(&result, "failed"), counts(&result, "sent"));
+    let p50 = |which: &str| result["latency"][which]["percentiles_ns"]["p50"].as_u64().unwrap();
+    assert!(p50("corrected") >= p50("uncorrected"));
+    let timeline: u64 = result["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stretch| stretch["completed"].as_u64().unwrap())
+        .sum();
+    assert_eq!(timeline, counts(&result, "completed"));
+
+    // More than the cluster can take, one at a time: the plan is missed, and it shows.
+    let crowded =
+        bench(&["--rate", "2000", "--duration", "500ms", "--in-flight", "1", "--fail-if", "missed>0"])
+            .exits(5);
+    assert!(counts(&crowded.json(), "missed") > 0, "{crowded:#?}");
+    assert!(crowded.stderr.contains("missed>0"), "{crowded:#?}");
+
+    // Thresholds and comparison.
+    let page = file("report.html");
+    let compared = bench(&[
+        "--rate",
+        "40",
+        "--duration",
+        "1s",
+        "--compare",
+        &saved,
+        "--html",
+        &page,
+        "--fail-if",
+        "p99>1000000x",
+        "--fail-if",
+        "failed>0",
+    ])
+    .exits(0)
+    .json();
+    fits_schema(&compared);
+    assert_eq!(compared["thresholds"].as_array().unwrap().len(), 2);
+    assert!(
+        compared["comparison"]["ratios"].as_array().unwrap().iter().any(|ratio| ratio["figure"] == "p99")
+    );
+    let slow = bench(&["--tasks", "5", "--fail-if", "p50>1ns"]).exits(5);
+    fits_schema(&slow.json());
+    assert_eq!(slow.json()["thresholds"][0]["crossed"], true);
+    bench(&["--tasks", "5", "--compare", &page]).exits(1);
+
+    shows_in_a_browser(Path::new(&page), directory.path());
+    cluster.stop().await.unwrap();
+}
+
+/// Chromium or one of its relatives, by `CHROMIUM` or on the path.
+fn browser() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("CHROMIUM") {
+        return Some(path.into());
+    }
+    let paths = std::env::var_os("PATH")?;
+    ["chromium", "chromium-browser", "google-chrome", "chrome"]
+        .iter()
+        .flat_map(|name| std::env::split_paths(&paths).map(move |directory| directory.join(name)))
+        .find(|path| path.is_file())
+}
+
+/// The page runs without an error in a real browser and draws what it should.
+fn shows_in_a_browser(page: &Path, directory: &Path) {
+    let Some(browser) = browser() else {
+        println!("no browser found (CHROMIUM=path): the report was not looked at");
+        return;
+    };
+    let chromium = |args: &[&str]| -> Run {
+        let mut command = Command::new(&browser);
+        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+        command.arg(format!("--user-data-dir={}", directory.join("profile").display()));
+        command.args(args).arg(format!("file://{}", page.display()));
+        finish(command, format!("{} {}", browser.display(), args.join(" ")))
+    };
+    let dom = chromium(&["--dump-dom"]).exits(0).stdout;
+    // The script ran: it read the data and wrote the time.
+    assert!(dom.contains("data-ready=\"dask-rs/bench/1\""), "{dom}");
+    assert!(dom.matches("<svg").count() == 3, "{dom}");
+    assert!(dom.contains("class=\"line total\"") && dom.contains("class=\"line old\""), "{dom}");
+    assert!(dom.contains("Beside the earlier run"));
+
+    let picture = directory.join("report.png");
+    chromium(&[
+        "--window-size=1000,2000",
+        "--hide-scrollbars",
+        &format!("--screenshot={}", picture.display()),
+    ])
+    .exits(0);
+    let bytes = std::fs::read(&picture).unwrap();
+    assert!(bytes.starts_with(b"\x89PNG"));
+    // An empty page of this size is about 10 kB.
+    assert!(bytes.len() > 40_000, "the picture has only {} bytes: is the page empty?", bytes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_release_can_be_measured_too() {
+    let cluster = cluster("2.30.1").await;
+    let result = run_on(
+        &cluster,
+        &["bench", "--tasks", "20", "--shape", "tree", "--width", "3", "--warmup", "0s", "-o", "json"],
+    );
+    let result = result.exits(0).json();
+    fits_schema(&result);
+    assert_eq!(result["environment"]["dialect"], json!("tasks"));
+    let text = run_on(&cluster, &["bench", "--tasks", "5", "--warmup", "0s"]).exits(0);
+    assert!(text.stdout.contains("requests/s") && text.stdout.contains("in_memory"), "{text:#?}");
+    cluster.stop().await.unwrap();
+}
