@@ -58,7 +58,7 @@ impl Client {
         let keys: Vec<Key> = keys.into_iter().collect();
         // What goes over the stream needs one.
         self.shared().stream().await?;
-        self.shared().cancel(&keys, true).await
+        self.shared().cancel(&keys, true, MESSAGE).await
     }
 }
 
