@@ -37,3 +37,8 @@ impl Stage {
         }
     }
 }
+
+/// The code of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
