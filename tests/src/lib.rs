@@ -1,6 +1,7 @@
 //! What the live tests share: clusters of any release, and the list of scenarios that every release must pass.
 
 pub mod fake;
+pub mod rounds;
 pub mod scenarios;
 
 use std::path::PathBuf;
@@ -109,36 +110,5 @@ macro_rules! checks {
 
 /// Runs checks one after the other on one cluster of each release to test, and panics with all that failed.
 pub async fn on_each_release(checks: &[(&str, scenarios::Scenario)]) {
-    let mut failures = Vec::new();
-    for release in releases() {
-        let cluster = match TestCluster::start(&release, Protocol::Tcp).await {
-            Ok(cluster) => cluster,
-            Err(error) => {
-                failures.push(format!("{release}: the cluster does not start: {error}"));
-                continue;
-            }
-        };
-        let client = match cluster.client().connect().await {
-            Ok(client) => client,
-            Err(error) => {
-                failures.push(format!("{release}: {error}"));
-                continue;
-            }
-        };
-        let stage = scenarios::Stage { client, cluster };
-        for (name, check) in checks {
-            let start = std::time::Instant::now();
-            // One that panics does not keep the others from running.
-            let check = std::panic::AssertUnwindSafe(scenarios::run(*check, &stage));
-            match futures::FutureExt::catch_unwind(check).await {
-                Ok(Ok(())) => (),
-                Ok(Err(error)) => failures.push(format!("{release} {name}: {error}")),
-                Err(_) => failures.push(format!("{release} {name}: it panicked, see above")),
-            }
-            println!("{release} {name}: {:.1?}", start.elapsed());
-        }
-        stage.client.close().await;
-        drop(stage.cluster.cluster.stop().await);
-    }
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    rounds::over(releases(), |builder| builder, checks).await;
 }

@@ -62,3 +62,9 @@ def _register():
 
 
 _register()
+
+
+def log(name, level, message):
+    import logging
+
+    getattr(logging.getLogger(name), level)(message)

@@ -179,7 +179,7 @@ impl Call {
         Ok(task)
     }
 
-    /// The bare call.
+    /// The bare call, for uses other than a task: options and key do not count there.
     pub(crate) fn into_template(self) -> Result<CallTemplate> {
         let parts = self.parts?;
         Ok(CallTemplate { callable: parts.callable(), args: parts.args, kwargs: parts.kwargs })

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use dask_wire::graph::Submission;
 use dask_wire::session::{KeyState, LostReason, Session};
 use dask_wire::{Dialect, Key, Message, Peer, Release, Request, Value};
+use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::call::KeyMaker;
@@ -24,6 +25,7 @@ use crate::net::pool::Pool;
 use crate::remote::IntoCall;
 use crate::reply::Reply;
 use crate::session::{self, SessionCell};
+use crate::topics::Topics;
 use crate::wait::CallFuture;
 
 /// A connection to a Dask cluster.
@@ -67,6 +69,10 @@ pub(crate) struct Shared {
     pub(crate) reach: Reach,
     pub(crate) counters: Counters,
     phases: ConnectPhases,
+    /// Who listens to topics.
+    pub(crate) topics: Topics,
+    /// How often the cluster was restarted while this client looked.
+    pub(crate) restarts: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Client {
@@ -118,6 +124,8 @@ impl Client {
             reach: Reach::default(),
             counters: Counters::default(),
             phases,
+            topics: Topics::default(),
+            restarts: watch::Sender::new(0),
             settings,
         };
         Ok(Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) })
@@ -265,6 +273,7 @@ impl Shared {
         if self.life.close() {
             self.session.change(Session::close);
             self.pool.close();
+            self.topics.end();
         }
     }
 

@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod actor;
 mod as_completed;
 mod batch;
 mod call;
@@ -23,35 +24,58 @@ mod cancel;
 mod client;
 mod config;
 mod data;
+mod datasets;
 mod diagnose;
 mod diagnosis;
 mod direct;
+mod ending;
 #[cfg(feature = "config-files")]
 mod environment;
 mod error;
+mod event;
 mod future;
 mod gather;
 mod graph;
+mod guard;
 mod info;
+mod item;
 mod keep;
 mod life;
+mod lock;
+mod logs;
+mod looking;
 mod map;
+mod metadata;
+mod multi_lock;
 mod net;
+mod pickled;
 mod placement;
+mod plain;
+mod plugin;
 mod progress;
 mod provisioner;
 mod python;
+mod queue;
 mod raw;
 mod remote;
 mod reply;
+mod run;
 mod scatter;
+mod semaphore;
 mod session;
+mod skew;
+mod story;
 #[cfg(feature = "arrow")]
 mod table;
+mod topics;
+mod upload;
+mod variable;
 mod wait;
 mod wait_many;
 mod watch;
+mod worker_changes;
 
+pub use actor::{Actor, ActorCall};
 pub use as_completed::AsCompleted;
 pub use call::{Args, Call, py};
 pub use client::{Client, Statistics};
@@ -67,25 +91,42 @@ pub use dask_wire::{
     Compression, Dialect, Feature, FromPython, Gathered, Key, Limits, Payload, Release, Value as WireValue,
 };
 pub use data::Data;
+pub use datasets::Dataset;
 pub use diagnosis::{Diagnosis, Offer};
 pub use direct::Direct;
 pub use error::{Error, ErrorKind, Result};
+pub use event::Event;
 pub use future::Future;
 pub use gather::{Compute, Gather};
 pub use graph::{Graph, Node, Outputs};
+pub use guard::Lease;
 pub use info::{ClusterVersions, SchedulerInfo, ServerVersions, WorkerHealth, WorkerInfo};
+pub use item::Item;
 pub use life::ClientEvent;
+pub use lock::Lock;
+pub use logs::{LogForwarding, LogLevel, LogLine};
+pub use looking::{Frame, Profile, StartStop, TaskRecord};
 pub use map::{Map, MapStream};
+pub use multi_lock::MultiLock;
 pub use net::address::{Address, BadAddress, Scheme};
 pub use net::dial::ConnectPhases;
 #[cfg(feature = "tls")]
 pub use net::tls::{Pem, TlsConfig, Verify};
+pub use plugin::Plugin;
 pub use progress::{Counts, Progress};
 pub use provisioner::{Cluster, ProvisionError, Provisioner};
 pub use python::{python, python_module};
+pub use queue::Queue;
 #[doc(hidden)]
 pub use remote::Sent;
 pub use remote::{Argument, IntoCall, RemoteCall};
+pub use run::Run;
 pub use scatter::{Scatter, ScatterMany};
+pub use semaphore::Semaphore;
+pub use skew::Skew;
+pub use story::Transition;
+pub use topics::{Subscription, TopicEvent};
+pub use variable::Variable;
 pub use wait::{CallFuture, Finished, ResultFuture};
 pub use wait_many::{Wait, Waited};
+pub use worker_changes::{WorkerChange, WorkerChanges};

@@ -129,7 +129,11 @@ pub(crate) fn deliver(shared: &Shared, message: &Message) -> Result<(), dask_wir
                     .send_if_modified(|current| std::mem::replace(current, interval) != interval);
             }
             Notice::Warning(text) => tracing::debug!(scheduler = %shared.address, "{text}"),
-            Notice::Restarted => tracing::info!(scheduler = %shared.address, "the cluster was restarted"),
+            Notice::Restarted => {
+                tracing::info!(scheduler = %shared.address, "the cluster was restarted");
+                shared.restarts.send_modify(|count| *count += 1);
+            }
+            Notice::Event { topic, timestamp, message } => shared.topics.deliver(&topic, timestamp, message),
             notice => tracing::trace!(?notice, "notice"),
         }
     }
@@ -202,7 +206,7 @@ pub(crate) async fn connected(shared: &Arc<Shared>) -> Result<(), Error> {
                     shared.session.change(|session| session.rename(name.as_str()));
                     introduce(shared, &mut comm, &name).await?;
                     life.enter(Stage::Connected);
-                    tokio::spawn(supervise(Arc::clone(shared), comm));
+                    tokio::spawn(live(Arc::clone(shared), comm));
                 }
             }
         }
@@ -215,11 +219,17 @@ async fn introduce(shared: &Shared, comm: &mut Comm, name: &str) -> Result<(), E
     deliver(shared, &first).map_err(|error| Error::wire(&shared.address, error))
 }
 
-/// The life of the stream: runs it, tells everybody when it ends, connects again if it should.
-async fn supervise(shared: Arc<Shared>, mut comm: Comm) {
+/// The life of the stream, at the end of which nothing more comes for anybody.
+async fn live(shared: Arc<Shared>, comm: Comm) {
+    supervise(&shared, comm).await;
+    shared.topics.end();
+}
+
+/// Runs the stream, tells everybody when it ends, connects again if it should.
+async fn supervise(shared: &Shared, mut comm: Comm) {
     let life = &shared.life;
     loop {
-        let error = run(&shared, comm).await;
+        let error = run(shared, comm).await;
         if life.is_closing() {
             tracing::debug!(scheduler = %shared.address, "closed");
             shared.session.change(|session| session.disconnected("the client was closed".into()));
@@ -240,7 +250,7 @@ async fn supervise(shared: Arc<Shared>, mut comm: Comm) {
         }
         let closing = life.closing();
         comm = tokio::select! {
-            found = find_again(&shared) => match found {
+            found = find_again(shared) => match found {
                 Ok(comm) => comm,
                 Err(error) => {
                     shared.session.change(|session| session.give_up(error.to_string().into()));
@@ -254,6 +264,7 @@ async fn supervise(shared: Arc<Shared>, mut comm: Comm) {
                 return;
             }
         };
+        shared.topics.renew(shared);
         life.enter(Stage::Connected);
         life.reconnected();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dask_wire::{Message, Value};
 use futures::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::address::Address;
@@ -24,11 +24,18 @@ pub(crate) struct Pool {
     idle: Mutex<HashMap<Address, Vec<Comm>>>,
     /// Bounds how many requests are under way at once.
     room: Arc<Semaphore>,
+    /// Set by [`Pool::close`]; ends the requests that take no room.
+    closed: watch::Sender<bool>,
 }
 
 impl Pool {
     pub(crate) fn new(dialer: Dialer, connections: usize) -> Self {
-        Self { dialer, idle: Mutex::new(HashMap::new()), room: Arc::new(Semaphore::new(connections.max(1))) }
+        Self {
+            dialer,
+            idle: Mutex::new(HashMap::new()),
+            room: Arc::new(Semaphore::new(connections.max(1))),
+            closed: watch::Sender::new(false),
+        }
     }
 
     pub(crate) fn dialer(&self) -> &Dialer {
@@ -79,6 +86,22 @@ impl Pool {
         }
     }
 
+    /// One request that waits at the server until something happens, and its reply, however long that takes. It takes
+    /// no room from other requests, since those may be what it waits for.
+    pub(crate) async fn call_waiting(&self, peer: &Address, request: &Value<'_>) -> Result<Message, Error> {
+        let mut closed = self.closed.subscribe();
+        let exchange = async {
+            let mut comm = self.take(peer).await?;
+            let reply = comm.call(request).await?;
+            self.keep(peer, comm);
+            Ok(reply)
+        };
+        tokio::select! {
+            outcome = exchange => outcome,
+            _ = closed.wait_for(|closed| *closed) => Err(Error::closed()),
+        }
+    }
+
     /// Keeps a comm for the next request.
     pub(crate) fn keep(&self, peer: &Address, comm: Comm) {
         if !self.room.is_closed() {
@@ -106,6 +129,7 @@ impl Pool {
     /// Closes all idle comms and refuses new requests.
     pub(crate) fn close(&self) {
         self.room.close();
+        self.closed.send_replace(true);
         self.lock().clear();
     }
 

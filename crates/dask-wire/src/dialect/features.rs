@@ -62,6 +62,12 @@ features! {
     PublishBatches = "publishing in batches", at(2026, 6, 0), None;
     /// Plugins are instances of Dask's own base classes (before, any object with the right methods).
     PluginBaseClass = "plugins of Dask's base classes only", at(2026, 6, 0), None;
+    /// A pickled `Future` is a call of its class (before, an instance that is given its key and scheduler).
+    FutureByCall = "futures pickled as calls", at(2023, 3, 2), None;
+    /// Files are uploaded by a worker plugin, so that workers that come later get them, too (before, by an op).
+    UploadFilePlugin = "uploads by a worker plugin", at(2020, 12, 0), None;
+    /// Files are uploaded to the scheduler, too, by a plugin.
+    SchedulerUploadFile = "uploads to the scheduler", at(2023, 5, 0), None;
     /// Exceptions of tasks are pickled and then wrapped once more as bytes.
     WrappedExceptions = "exceptions wrapped as bytes", at(2021, 10, 0), None;
 }

@@ -1,0 +1,238 @@
+//! Actors: objects that stay on one worker, whose methods are called there.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dask_pickle::Template;
+use dask_wire::exception::PythonError;
+use dask_wire::{FromPython, Key, Payload, Peer, Request, Value};
+use futures::future::BoxFuture;
+use serde::Serialize;
+use tokio::sync::OnceCell;
+
+use crate::call::Args;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::future::Future;
+use crate::net::address::Address;
+use crate::run::Place;
+
+/// How long a worker may take to accept a connection before its calls go through the scheduler.
+const REACH: Duration = Duration::from_secs(2);
+
+/// An object on one worker, made by submitting its class with [`Call::actor`](crate::Call::actor). It lives for as long
+/// as this handle, a clone of it or another future of its key does. Python's `Actor`.
+///
+/// ```no_run
+/// # async fn example(client: dask_client::Client) -> dask_client::Result<()> {
+/// use dask_client::py;
+/// let counter = client.submit::<()>(py("collections:Counter").actor()).await?;
+/// let counter = client.actor(&counter).await?;
+/// counter.call::<()>("update").arg(["a", "b", "a"]).await?;
+/// let most: Vec<(String, i64)> = counter.call("most_common").arg(1).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Actor {
+    future: Future<()>,
+    worker: String,
+    /// The worker's address if it can be reached from here; found out with the first call.
+    direct: Arc<OnceCell<Option<Address>>>,
+}
+
+impl Client {
+    /// The actor that a future stands for, once it is made.
+    ///
+    /// Op `who_has`, every release.
+    ///
+    /// # Errors
+    /// Making it failed, or its worker is gone.
+    pub async fn actor<R>(&self, future: &Future<R>) -> Result<Actor> {
+        future.finished().await?;
+        let worker = self.actor_worker(future.key()).await?;
+        Ok(Actor { future: future.clone().typed(), worker, direct: Arc::new(OnceCell::new()) })
+    }
+
+    async fn actor_worker(&self, key: &Key) -> Result<String> {
+        let shared = self.shared();
+        let request = shared.request("who_has")?.with("keys", [key].into_iter().collect::<Value<'_>>())?;
+        let reply = shared.rpc(request).await?;
+        let value = reply.value()?;
+        let workers = value.as_map().unwrap_or_default().iter().find_map(|(name, workers)| {
+            (Key::from_value(name).as_ref() == Some(key)).then_some(workers.as_array()?)
+        });
+        let worker = workers.and_then(<[_]>::first).and_then(Value::as_str);
+        worker.map(str::to_owned).ok_or_else(|| {
+            Error::about(ErrorKind::Lost, key, format!("no worker has the actor {key}; is its worker gone?"))
+        })
+    }
+}
+
+impl Actor {
+    /// The key of the task that made it.
+    pub fn key(&self) -> &Key {
+        self.future.key()
+    }
+
+    /// The address of the worker it is on.
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// Calls a method. Calls that are made at the same time may run in any order.
+    ///
+    /// Calls go to the worker itself, or through the scheduler if the worker cannot be reached from here.
+    ///
+    /// Op `actor_execute`, every release.
+    pub fn call<R>(&self, method: impl Into<String>) -> ActorCall<'_, R> {
+        ActorCall {
+            actor: self,
+            method: method.into(),
+            args: Ok(Arguments::default()),
+            deadline: None,
+            result: PhantomData,
+        }
+    }
+
+    /// The value of an attribute.
+    ///
+    /// Op `actor_attribute`, every release.
+    ///
+    /// # Errors
+    /// There is no such attribute, it is not of type `R`, or the worker does not answer.
+    pub async fn attribute<R: FromPython>(&self, name: &str) -> Result<R> {
+        let client = self.future.client();
+        let request = client.dialect().request(Peer::Worker, "actor_attribute")?;
+        let request = request.with("actor", self.key().to_value())?.with("attribute", name.to_owned())?;
+        self.send(request, None, || format!("attribute {name:?} of {}", self.key())).await
+    }
+
+    async fn send<R: FromPython>(
+        &self,
+        request: Request,
+        deadline: Option<Duration>,
+        what: impl Fn() -> String,
+    ) -> Result<R> {
+        let client = self.future.client();
+        let shared = client.shared();
+        // A worker that is gone would let calls wait for their deadline.
+        shared.outcome(self.key())?;
+        let deadline = deadline.unwrap_or(shared.settings.rpc_timeout);
+        let op = request.op();
+        let direct = self.direct.get_or_init(|| async {
+            if shared.settings.connect_via.is_some() {
+                return None;
+            }
+            let address: Address = self.worker.parse().ok()?;
+            let reached = tokio::time::timeout(REACH, shared.pool.take(&address)).await.ok()?.ok()?;
+            shared.pool.keep(&address, reached);
+            Some(address)
+        });
+        let (mut reply, peer) = match direct.await {
+            Some(address) => {
+                let reply = shared.rpc_at(address, request, deadline).await?;
+                (reply.value()?.into_owned(), address)
+            }
+            None => {
+                let message = request.into_rpc()?;
+                (shared.ask(Place::Worker, &self.worker, message, deadline).await?, client.address())
+            }
+        };
+        match reply.get("status").and_then(Value::as_str) {
+            Some("OK") => {
+                let value = reply.take("result").unwrap_or(Value::Nil);
+                crate::plain::typed(value, &shared.settings.pickle_limits, what())
+            }
+            _ => Err(match PythonError::from_reply(&reply) {
+                Some(error) => Error::rpc(peer, op, error),
+                None => Error::unexpected(peer, op, "no result"),
+            }),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Arguments {
+    positional: Vec<Template>,
+    named: Vec<(String, Template)>,
+}
+
+/// A method call of an [`Actor`], not yet sent. Made by [`Actor::call`].
+#[must_use = "a call does nothing until it is awaited"]
+#[derive(Debug)]
+pub struct ActorCall<'a, R> {
+    actor: &'a Actor,
+    method: String,
+    args: Result<Arguments>,
+    deadline: Option<Duration>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> ActorCall<'_, R> {
+    fn add(mut self, add: impl FnOnce(&mut Arguments) -> Result<(), dask_pickle::Error>) -> Self {
+        if let Ok(args) = &mut self.args
+            && let Err(error) = add(args)
+        {
+            self.args = Err(Error::encode(error));
+        }
+        self
+    }
+
+    /// One more positional argument. Futures cannot be arguments of a method.
+    pub fn arg(self, value: impl Serialize) -> Self {
+        self.add(|args| {
+            args.positional.push(Template::of(&value)?);
+            Ok(())
+        })
+    }
+
+    /// More positional arguments.
+    pub fn args(self, values: impl Args) -> Self {
+        self.add(|args| values.push_onto(&mut args.positional))
+    }
+
+    /// One more keyword argument.
+    pub fn kwarg(self, name: impl Into<String>, value: impl Serialize) -> Self {
+        self.add(|args| {
+            args.named.push((name.into(), Template::of(&value)?));
+            Ok(())
+        })
+    }
+
+    /// Gives up waiting after this time; the method runs to its end. Default: as for every request.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+impl<'a, R: FromPython + Send + 'a> IntoFuture for ActorCall<'a, R> {
+    type Output = Result<R>;
+    type IntoFuture = BoxFuture<'a, Result<R>>;
+
+    /// Sends the call and waits for what it returns.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self { actor, method, args, deadline, .. } = self;
+            let Arguments { positional: args, named: kwargs } = args?;
+            let pickled = |template: &Template| {
+                let pickle = template.to_pickle().map_err(Error::encode)?;
+                Ok::<_, Error>(Value::from(Payload::pickle(pickle, [])))
+            };
+            let args = args.iter().map(pickled).collect::<Result<Vec<_>>>()?;
+            let kwargs = kwargs
+                .iter()
+                .map(|(name, value)| Ok((Value::from(name.clone()), pickled(value)?)))
+                .collect::<Result<Vec<_>>>()?;
+            let request = actor.future.client().dialect().request(Peer::Worker, "actor_execute")?;
+            let request = request
+                .with("actor", actor.key().to_value())?
+                .with("function", method.clone())?
+                .with("args", Value::Array(args))?
+                .with("kwargs", Value::Map(kwargs))?;
+            actor.send(request, deadline, || format!("what {method:?} of {} returned", actor.key())).await
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Ending and restarting workers, and the whole cluster.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dask_wire::{Feature, Peer, Value};
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard::fresh_id;
+use crate::plain::seconds;
+use crate::run::Place;
+
+/// A restart also waits for processes to end and to start.
+const RESTART: Duration = Duration::from_secs(120);
+
+impl Client {
+    /// Retires workers, given by address or name: their data is moved to others first, then they are told to close.
+    /// Gives the addresses of those that were retired. One whose data found no place stays and is not among them.
+    /// Python's `Client.retire_workers`.
+    ///
+    /// Op `retire_workers`, every release.
+    ///
+    /// # Errors
+    /// There is no such worker, or moving the data takes longer than a request may.
+    pub async fn retire_workers<W: Into<String>>(
+        &self,
+        workers: impl IntoIterator<Item = W>,
+    ) -> Result<Vec<String>> {
+        let named: Vec<String> = workers.into_iter().map(Into::into).collect();
+        if named.is_empty() {
+            // No workers at all means to Dask: whichever can best be spared.
+            return Ok(Vec::new());
+        }
+        let workers = self.pick_workers(Place::Worker, Some(&named)).await?;
+        let shared = self.shared();
+        let request = shared
+            .request("retire_workers")?
+            .with("workers", workers.into_iter().collect::<Value<'_>>())?
+            .with("close_workers", true)?
+            .with("remove", true)?;
+        let reply = shared.rpc(request).await?;
+        let value = reply.value()?;
+        let addresses: Vec<&Value<'_>> = match &value {
+            Value::Map(retired) => retired.iter().map(|(address, _)| address).collect(),
+            Value::Array(retired) => retired.iter().collect(),
+            other => return Err(reply.unexpected(other.kind())),
+        };
+        Ok(addresses.into_iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// Restarts all workers and forgets all tasks, of every client: their futures end as lost. Waits until the workers
+    /// are back. Workers without a nanny end and come back only if something else starts them. Python's
+    /// `Client.restart`.
+    ///
+    /// RPC `restart`, before 2022.7.1 the stream op of this name.
+    ///
+    /// # Errors
+    /// It is not done within that time ([`ErrorKind::Timeout`]; by default two minutes), or the connection breaks.
+    pub async fn restart(&self, within: impl Into<Option<Duration>>) -> Result<()> {
+        let within = within.into().unwrap_or(RESTART);
+        let shared = self.shared();
+        // The scheduler tells it on the stream, and futures end by it.
+        shared.stream().await?;
+        let mut restarts = shared.restarts.subscribe();
+        restarts.borrow_and_update();
+        if shared.dialect().has(Feature::RestartRpc) {
+            let request = shared
+                .request("restart")?
+                .with("client", self.name().to_string())?
+                .with("timeout", seconds(Some(within)))?
+                .with("wait_for_workers", true)?
+                .with_if_taken("stimulus_id", stimulus("restart"));
+            shared.rpc_within(request, within + shared.settings.rpc_timeout).await?;
+        } else {
+            let request = shared.dialect().request(Peer::Stream, "restart")?;
+            let message = request.with("timeout", seconds(Some(within)))?.into_stream()?;
+            shared.session.change(|session| session.send(message));
+        }
+        let told = async {
+            loop {
+                tokio::select! {
+                    changed = restarts.changed() => return changed.map_err(|_| Error::closed()),
+                    () = tokio::time::sleep(Duration::from_millis(200)) => shared.check_open()?,
+                }
+            }
+        };
+        let told = tokio::time::timeout(within, told).await;
+        told.map_err(|_| Error::timeout(format_args!("restarting {}", self.address()), within))?
+    }
+
+    /// Restarts some workers, given by address or name, which need nannies. Says of each, by address: `OK`, `removed` (it
+    /// left meanwhile) or `timed out`. Tasks that run there are run again elsewhere. Python's `Client.restart_workers`.
+    ///
+    /// Op `restart_workers`, from 2024.4.0 on.
+    ///
+    /// # Errors
+    /// The release cannot do it, there is no such worker, or it has no nanny.
+    pub async fn restart_workers<W: Into<String>>(
+        &self,
+        workers: impl IntoIterator<Item = W>,
+        within: Duration,
+    ) -> Result<BTreeMap<String, String>> {
+        let shared = self.shared();
+        let request = shared.request("restart_workers")?;
+        let named: Vec<String> = workers.into_iter().map(Into::into).collect();
+        let workers = self.pick_workers(Place::Nanny, Some(&named)).await?;
+        let request = request
+            .with("workers", workers.into_iter().collect::<Value<'_>>())?
+            .with("timeout", seconds(Some(within)))?
+            .with("wait_for_workers", true)?
+            .with("on_error", "return")?
+            .with("stimulus_id", stimulus("restart-workers"))?;
+        let reply = shared.rpc_within(request, within + shared.settings.rpc_timeout).await?;
+        let value = reply.value()?;
+        value.to().map_err(|error| reply.unexpected(error))
+    }
+
+    /// Ends the workers and the scheduler, for every client, and closes this one. Python's `Client.shutdown`.
+    ///
+    /// Op `terminate`, every release. On releases up to 2022.5.0 workers are ended by request, on later ones they end
+    /// with their scheduler.
+    ///
+    /// # Errors
+    /// The scheduler cannot be reached. Once it was, the end of the connection counts as its answer.
+    pub async fn shutdown(&self) -> Result<()> {
+        let shared = self.shared();
+        let request = shared.request("terminate")?.with_if_taken("close_workers", true);
+        let outcome = shared.rpc(request).await;
+        self.close().await;
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::ConnectionLost => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+}
+
+/// What the scheduler's log names as the cause.
+fn stimulus(what: &str) -> String {
+    format!("client-{what}-{}", fresh_id())
+}

@@ -1,0 +1,300 @@
+//! Looking at what the cluster does: load, call stacks, profiles, task records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dask_wire::{Key, Value};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plain::seconds;
+
+/// One place in Python code of a [`Profile`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Frame {
+    /// The function's name.
+    pub name: String,
+    /// Its file.
+    pub file: String,
+    /// The line in the file.
+    pub line: u64,
+    /// The text of the line.
+    pub text: String,
+}
+
+/// How often threads were seen where, as a tree of calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Profile {
+    /// How many samples fall here or below.
+    pub count: u64,
+    /// Where this is; empty at the root.
+    pub frame: Frame,
+    /// What is called from here, most often seen first.
+    pub children: Vec<Profile>,
+}
+
+/// One stretch of work on a task: `compute`, `transfer`, `deserialize`, `disk-read`, …
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct StartStop {
+    /// What was done.
+    pub action: String,
+    /// When it began, in seconds since 1970 by the worker's clock.
+    pub start: f64,
+    /// When it ended.
+    pub stop: f64,
+}
+
+/// One finished run of a task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TaskRecord {
+    /// The task's key, as text.
+    pub key: String,
+    /// The address of the worker that ran it.
+    pub worker: String,
+    /// The thread there.
+    pub thread: Option<i64>,
+    /// `OK` or `error`.
+    pub status: String,
+    /// The size of the result in bytes, where it is known.
+    pub nbytes: Option<u64>,
+    /// What was done and when.
+    pub startstops: Vec<StartStop>,
+}
+
+impl Client {
+    /// How many threads each worker has, by address: Python's `Client.nthreads`.
+    ///
+    /// Op `ncores`, every release.
+    ///
+    /// # Errors
+    /// The scheduler does not answer.
+    pub async fn nthreads(&self) -> Result<BTreeMap<String, u64>> {
+        self.threads_by("ncores").await
+    }
+
+    async fn threads_by(&self, op: &str) -> Result<BTreeMap<String, u64>> {
+        let shared = self.shared();
+        let reply = shared.rpc(shared.request(op)?).await?;
+        let value = reply.value()?;
+        value.to().map_err(|error| reply.unexpected(error))
+    }
+
+    /// The keys of the tasks that each worker is processing or has waiting, by address: Python's `Client.processing`.
+    ///
+    /// Op `processing`, every release.
+    ///
+    /// # Errors
+    /// The scheduler does not answer.
+    pub async fn processing(&self) -> Result<BTreeMap<String, Vec<Key>>> {
+        let shared = self.shared();
+        let reply = shared.rpc(shared.request("processing")?).await?;
+        let value = reply.value()?;
+        let Some(workers) = value.as_map() else { return Err(reply.unexpected(value.kind())) };
+        let keys = |keys: &Value<'_>| {
+            keys.as_array().unwrap_or_default().iter().filter_map(Key::from_value).collect()
+        };
+        Ok(workers
+            .iter()
+            .filter_map(|(worker, tasks)| Some((worker.as_str()?.to_owned(), keys(tasks))))
+            .collect())
+    }
+
+    /// Where in their Python code running tasks are: for each worker, the task's key and its frames, outermost first.
+    /// With `keys` only those tasks and what they wait for; without, all that run. Python's `Client.call_stack`.
+    ///
+    /// Op `call_stack`, every release.
+    ///
+    /// # Errors
+    /// A key is not known to the scheduler ([`ErrorKind::Rpc`]), or it does not answer.
+    pub async fn call_stack(
+        &self,
+        keys: Option<&[Key]>,
+    ) -> Result<BTreeMap<String, BTreeMap<String, Vec<String>>>> {
+        let shared = self.shared();
+        let keys = keys.map_or(Value::Nil, |keys| keys.iter().collect());
+        let reply = shared.rpc(shared.request("call_stack")?.with("keys", keys)?).await?;
+        let value = reply.value()?;
+        let frames = |frames: &Value<'_>| {
+            let frames = frames.as_array().unwrap_or_default().iter();
+            frames.filter_map(Value::as_str).map(|frame| frame.trim_end().to_owned()).collect()
+        };
+        let tasks = |tasks: &Value<'_>| {
+            let tasks = tasks.as_map().unwrap_or_default().iter();
+            tasks
+                .filter_map(|(key, stack)| Some((Key::from_value(key)?.to_string(), frames(stack))))
+                .collect()
+        };
+        let workers = value.as_map().unwrap_or_default().iter();
+        Ok(workers
+            .filter_map(|(worker, running)| Some((worker.as_str()?.to_owned(), tasks(running))))
+            .collect())
+    }
+
+    /// Where the workers' threads spent their time of late, over all workers; with `key` only in tasks of that name (the
+    /// part of their keys before the first dash). Dask samples ten times a second or so. Python's `Client.profile`.
+    ///
+    /// Op `profile`, every release.
+    ///
+    /// # Errors
+    /// The scheduler does not answer.
+    pub async fn profile(&self, key: Option<&str>) -> Result<Profile> {
+        let shared = self.shared();
+        let request = shared.request("profile")?.with("key", key.map(str::to_owned))?;
+        let reply = shared.rpc(request).await?;
+        let value = reply.value()?;
+        if value.as_map().is_none() {
+            return Err(reply.unexpected(value.kind()));
+        }
+        Ok(profile(&value))
+    }
+
+    /// Records of the latest runs of tasks, oldest first: those that ended between `start` and `stop` (seconds since
+    /// 1970), and at most `count`. Python's `Client.get_task_stream`.
+    ///
+    /// The scheduler begins to record when this is first called (or its dashboard is looked at), so call it once
+    /// before the work begins.
+    ///
+    /// Op `get_task_stream`, every release.
+    ///
+    /// # Errors
+    /// The scheduler does not answer.
+    pub async fn task_stream(
+        &self,
+        start: Option<f64>,
+        stop: Option<f64>,
+        count: Option<usize>,
+    ) -> Result<Vec<TaskRecord>> {
+        let shared = self.shared();
+        let request = shared
+            .request("get_task_stream")?
+            .with("start", start)?
+            .with("stop", stop)?
+            .with("count", count)?;
+        let reply = shared.rpc(request).await?;
+        let value = reply.value()?;
+        let records = value.as_array().ok_or_else(|| reply.unexpected(value.kind()))?;
+        Ok(records.iter().map(task_record).collect())
+    }
+
+    /// The state of the scheduler and all workers, tasks included, as plain data: Python's `Client.dump_cluster_state`,
+    /// without a file. What is named in `exclude` is left out, for example `run_spec`. On a busy cluster it is large
+    /// and takes its time.
+    ///
+    /// Op `get_cluster_state`, from 2022.3.0 on.
+    ///
+    /// # Errors
+    /// The release cannot do it, or it takes longer than `within`.
+    pub async fn cluster_dump(&self, exclude: &[&str], within: Duration) -> Result<Value<'static>> {
+        let shared = self.shared();
+        let exclude = exclude.iter().map(|name| (*name).to_owned()).collect::<Value<'_>>();
+        let request = shared.request("get_cluster_state")?.with("exclude", exclude)?;
+        Ok(shared.rpc_within(request, within).await?.value()?.into_owned())
+    }
+
+    /// Waits until there are at least `count` workers that accept tasks (before 2021.11.0, that are there), and says how
+    /// many there are. Python's `Client.wait_for_workers`.
+    ///
+    /// Op `ncores_running`, before 2021.11.0 `ncores`, asked again and again.
+    ///
+    /// # Errors
+    /// There are fewer when the time is over ([`ErrorKind::Timeout`], which says how many), or the scheduler does not
+    /// answer.
+    pub async fn wait_for_workers(&self, count: usize, within: impl Into<Option<Duration>>) -> Result<usize> {
+        let within = within.into();
+        let op = match self.shared().request("ncores_running") {
+            Ok(request) => request.op(),
+            Err(_) => "ncores",
+        };
+        let limit = within.map(|within| Instant::now() + within);
+        let mut pause = Duration::from_millis(20);
+        let mut found = None;
+        let look = async {
+            loop {
+                let workers = self.threads_by(op).await?.len();
+                if workers >= count {
+                    return Ok(workers);
+                }
+                found = Some(workers);
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(500));
+            }
+        };
+        let (Some(limit), Some(within)) = (limit, within) else { return look.await };
+        match tokio::time::timeout_at(limit, look).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::new(
+                ErrorKind::Timeout,
+                match found {
+                    Some(found) => format!(
+                        "{found} of {count} workers are there after {within:?}; are enough started, and do their logs \
+                         say why they do not connect?"
+                    ),
+                    None => format!("the scheduler did not say within {within:?} how many workers it has"),
+                },
+            )),
+        }
+    }
+
+    /// How many workers the scheduler thinks are right for its load: what Dask's adaptive scaling goes by. The load is
+    /// to be done within `target`, by default what is configured on the scheduler.
+    ///
+    /// Op `adaptive_target`, every release.
+    ///
+    /// # Errors
+    /// The scheduler does not answer.
+    pub async fn adaptive_target(&self, target: Option<Duration>) -> Result<u64> {
+        let shared = self.shared();
+        let reply =
+            shared.rpc(shared.request("adaptive_target")?.with("target_duration", seconds(target))?).await?;
+        let count = reply.value()?.as_u64();
+        count.ok_or_else(|| reply.unexpected("no number of workers"))
+    }
+}
+
+fn text(value: &Value<'_>, name: &str) -> String {
+    value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The message's own limit on nesting bounds the recursion.
+fn profile(value: &Value<'_>) -> Profile {
+    let frame = value.get("description").unwrap_or(&Value::Nil);
+    let children = value.get("children").and_then(Value::as_map).unwrap_or_default();
+    let mut children: Vec<Profile> = children.iter().map(|(_, child)| profile(child)).collect();
+    children.sort_by_key(|child| std::cmp::Reverse(child.count));
+    Profile {
+        count: value.get("count").and_then(Value::as_u64).unwrap_or(0),
+        frame: Frame {
+            name: text(frame, "name"),
+            file: text(frame, "filename"),
+            line: frame.get("line_number").and_then(Value::as_u64).unwrap_or(0),
+            text: text(frame, "line").trim().to_owned(),
+        },
+        children,
+    }
+}
+
+fn task_record(value: &Value<'_>) -> TaskRecord {
+    let startstops = value.get("startstops").and_then(Value::as_array).unwrap_or_default();
+    let time = |value: &Value<'_>, name| value.get(name).and_then(Value::as_f64).unwrap_or_default();
+    TaskRecord {
+        key: value.get("key").and_then(Key::from_value).map(|key| key.to_string()).unwrap_or_default(),
+        worker: text(value, "worker"),
+        thread: value.get("thread").and_then(Value::as_i64),
+        status: text(value, "status"),
+        nbytes: value.get("nbytes").and_then(Value::as_u64),
+        startstops: startstops
+            .iter()
+            .map(|part| StartStop {
+                action: text(part, "action"),
+                start: time(part, "start"),
+                stop: time(part, "stop"),
+            })
+            .collect(),
+    }
+}

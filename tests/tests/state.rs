@@ -1,0 +1,482 @@
+//! Shared state on the scheduler, among Rust clients and with Python's own client, both ways.
+//!
+//! Besides the two ends of history: 2020.12.0 (first with logged topics), 2021.3.1 (first with multi-locks), 2021.10.0
+//! (first known one with subscriptions), 2024.4.2 (last known one with a lock of its own kind), 2024.11.0 (locks are
+//! semaphores, variables are confirmed).
+
+use std::collections::{BTreeMap, HashSet};
+use std::future::Future as _;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use dask_client::pickle::{Set, Value as Python};
+use dask_client::{Dialect, ErrorKind, Future, Item, py};
+use dask_live_tests::rounds::{another, over, python, releases_and};
+use dask_live_tests::scenarios::{Outcome, Stage};
+use dask_live_tests::{PATIENCE, checks, ensure, ensure_eq};
+use futures::StreamExt;
+
+/// Long enough for something that must not happen.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_is_shared() {
+    let releases = releases_and(&["2020.12.0", "2021.3.1", "2021.10.0", "2024.4.2", "2024.11.0"]);
+    let settings = |builder: dask_local::ClusterBuilder| {
+        builder
+            .config("distributed.scheduler.locks.lease-timeout", "2s")
+            .config("distributed.scheduler.locks.lease-validation-interval", "250ms")
+    };
+    let checks = checks![
+        variables_hold_values,
+        variables_hold_futures,
+        queues_hand_out_each_item_once,
+        queues_lose_nothing_to_abandoned_waits,
+        events_wake_who_waits,
+        semaphores_bound_who_holds_them,
+        leases_are_refreshed_and_run_out,
+        locks_exclude,
+        abandoned_waits_give_locks_back,
+        several_locks_at_once,
+        datasets_outlive_their_client,
+        metadata_is_a_tree,
+        topics_are_logged_and_pushed,
+        values_and_futures_pass_to_and_from_python,
+        locks_exclude_python,
+    ];
+    over(releases, settings, checks).await;
+}
+
+fn kind<T>(outcome: Result<T, dask_client::Error>) -> Option<ErrorKind> {
+    outcome.err().map(|error| error.kind())
+}
+
+/// Whether the dialect has an op of the scheduler.
+fn has(dialect: Dialect, op: &str) -> bool {
+    dialect.request(dask_wire::Peer::Scheduler, op).is_ok()
+}
+
+async fn variables_hold_values(stage: &Stage) -> Outcome {
+    let variable = stage.client.variable("value");
+    ensure_eq!(kind(variable.get::<i64>(A_WHILE).await), Some(ErrorKind::Timeout));
+    variable.set(&42).await?;
+    ensure_eq!(variable.get::<i64>(PATIENCE).await?.into_value()?, 42);
+    ensure_eq!(kind(variable.get::<String>(PATIENCE).await), Some(ErrorKind::Decode));
+    ensure_eq!(kind(variable.get::<i64>(PATIENCE).await?.into_future()), Some(ErrorKind::Decode));
+    let value = (1, "two", vec![3.5], BTreeMap::from([("four", Some(true)), ("five", None)]));
+    variable.set(&value).await?;
+    let found: (i64, String, Vec<f64>, BTreeMap<String, Option<bool>>) =
+        another(stage).await?.variable("value").get(None).await?.into_value()?;
+    ensure_eq!(found.0, 1);
+    ensure_eq!(found.3.get("four"), Some(&Some(true)));
+    // What msgpack lacks goes as a pickle.
+    variable.set(&Set(vec![1, 2])).await?;
+    ensure_eq!(variable.get::<HashSet<i64>>(None).await?.into_value()?, HashSet::from([1, 2]));
+    variable.set(&serde_bytes::Bytes::new(&[0; 100_000])).await?;
+    match variable.get::<Python>(None).await?.into_value()? {
+        Python::Bytes(bytes) => ensure_eq!(bytes.len(), 100_000),
+        other => return Err(format!("{other:?}").into()),
+    }
+    variable.delete().await?;
+    // Deleting goes over the stream.
+    for _ in 0..100 {
+        if kind(variable.get::<Python>(Duration::from_millis(100)).await) == Some(ErrorKind::Timeout) {
+            return Ok(());
+        }
+    }
+    Err("the variable is still there".into())
+}
+
+async fn variables_hold_futures(stage: &Stage) -> Outcome {
+    let producer = another(stage).await?;
+    let future: Future<i64> = producer.submit(py("operator:add").args((40, 2)).key("kept")).await?;
+    producer.variable("future").set(&future).await?;
+    producer.close().await;
+    let variable = stage.client.variable("future");
+    let found = variable.get::<i64>(None).await?;
+    ensure!(matches!(&found, Item::Future(future) if future.key().to_string() == "kept"), "{found:?}");
+    ensure_eq!(found.resolve().await?, 42);
+    // A failed task's exception comes with its future.
+    let failing: Future<i64> = stage.client.submit(py("operator:truediv").args((1, 0))).await?;
+    variable.set(&failing).await?;
+    drop(failing);
+    let failed = variable.get::<i64>(None).await?.resolve().await;
+    ensure_eq!(kind(failed), Some(ErrorKind::Task));
+    // A future of another client, and one inside a value, are refused before anything is sent.
+    let other = another(stage).await?;
+    let foreign: Future<i64> = other.submit(py("operator:add").args((1, 1))).await?;
+    ensure_eq!(kind(variable.set(&foreign).await), Some(ErrorKind::Config));
+    let own: Future<i64> = stage.client.submit(py("operator:add").args((1, 1))).await?;
+    ensure_eq!(kind(variable.set(&[&own]).await), Some(ErrorKind::Encode));
+    variable.delete().await?;
+    Ok(())
+}
+
+async fn queues_hand_out_each_item_once(stage: &Stage) -> Outcome {
+    let queue = stage.client.queue("queue", 3).await?;
+    let other = another(stage).await?;
+    let same = other.queue("queue", 3).await?;
+    ensure_eq!(kind(queue.get::<i64>(A_WHILE).await), Some(ErrorKind::Timeout));
+    for number in 1..=3 {
+        queue.put(&number, None).await?;
+    }
+    ensure_eq!(queue.size().await?, 3);
+    ensure_eq!(kind(queue.put(&4, A_WHILE).await), Some(ErrorKind::Timeout));
+    ensure_eq!(same.get::<i64>(PATIENCE).await?.into_value()?, 1);
+    let future: Future<i64> = stage.client.submit(py("operator:mul").args((6, 7))).await?;
+    queue.put(&future, None).await?;
+    drop(future);
+    ensure_eq!(queue.get::<i64>(None).await?.into_value()?, 2);
+    let rest = same.get_all::<i64>().await?;
+    ensure_eq!(rest.len(), 2);
+    let mut rest = rest.into_iter();
+    let mut next = async || rest.next().ok_or("nothing")?.resolve().await.map_err(|error| error.to_string());
+    ensure_eq!(next().await?, 3);
+    ensure_eq!(next().await?, 42);
+    ensure_eq!(queue.get_all::<i64>().await?.len(), 0);
+    queue.close().await?;
+    same.close().await?;
+    Ok(())
+}
+
+async fn queues_lose_nothing_to_abandoned_waits(stage: &Stage) -> Outcome {
+    let queue = stage.client.queue("abandoned", 0).await?;
+    {
+        // A wait that has reached the scheduler, and is then dropped.
+        let get = queue.get::<i64>(None);
+        drop(tokio::time::timeout(A_WHILE, get).await);
+    }
+    queue.put(&7, None).await?;
+    ensure_eq!(queue.get::<i64>(PATIENCE).await?.into_value()?, 7);
+    let future: Future<i64> = stage.client.submit(py("operator:sub").args((9, 1))).await?;
+    drop(tokio::time::timeout(A_WHILE, queue.get::<i64>(None)).await);
+    queue.put(&future, None).await?;
+    drop(future);
+    ensure_eq!(queue.get::<i64>(PATIENCE).await?.resolve().await?, 8);
+    ensure_eq!(queue.size().await?, 0);
+    Ok(())
+}
+
+async fn events_wake_who_waits(stage: &Stage) -> Outcome {
+    let event = stage.client.event("event");
+    ensure!(!event.is_set().await?, "set from the start");
+    ensure_eq!(kind(event.wait(A_WHILE).await), Some(ErrorKind::Timeout));
+    let other = another(stage).await?.event("event");
+    let waiting = tokio::spawn(async move { other.wait(None).await });
+    // Gives the wait time to begin; without it the event is just set already.
+    tokio::time::sleep(A_WHILE).await;
+    event.set().await?;
+    waiting.await??;
+    ensure!(event.is_set().await?, "not set");
+    event.clear().await?;
+    ensure!(!event.is_set().await?, "not cleared");
+    Ok(())
+}
+
+async fn semaphores_bound_who_holds_them(stage: &Stage) -> Outcome {
+    let other = another(stage).await?;
+    let (ours, theirs) = (stage.client.semaphore("two", 2).await?, other.semaphore("two", 2).await?);
+    ensure_eq!(kind(other.semaphore("two", 3).await), Some(ErrorKind::Rpc));
+    let first = ours.acquire(PATIENCE).await?;
+    let second = theirs.try_acquire().await?.ok_or("no second lease")?;
+    ensure!(ours.try_acquire().await?.is_none(), "a third lease");
+    ensure_eq!(kind(theirs.acquire(A_WHILE).await), Some(ErrorKind::Timeout));
+    ensure_eq!(ours.value().await?, 2);
+    let waiting = tokio::spawn(async move { (theirs.acquire(None).await, theirs) });
+    tokio::time::sleep(A_WHILE).await;
+    first.release().await?;
+    let (third, theirs) = waiting.await?;
+    let third = third?;
+    drop((second, third));
+    // Dropping releases in the background.
+    for _ in 0..100 {
+        if theirs.value().await? == 0 {
+            theirs.close().await?;
+            ensure_eq!(kind(ours.acquire(PATIENCE).await), Some(ErrorKind::Rpc));
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err("dropped leases are not released".into())
+}
+
+async fn leases_are_refreshed_and_run_out(stage: &Stage) -> Outcome {
+    let timeout = Duration::from_secs(2);
+    let semaphore = stage.client.semaphore_with("short", 1, timeout).await?;
+    let gone = another(stage).await?;
+    let lost = gone.semaphore_with("short", 1, timeout).await?.acquire(PATIENCE).await?;
+    // Closed first, it can neither refresh nor release.
+    gone.close().await;
+    let lease = semaphore.acquire(PATIENCE).await?;
+    drop(lost);
+    tokio::time::sleep(timeout * 2).await;
+    ensure_eq!(semaphore.value().await?, 1);
+    ensure!(lease.is_current(), "{lease:?}");
+    ensure!(semaphore.try_acquire().await?.is_none(), "the lease ran out while it was held");
+    lease.release().await?;
+    ensure_eq!(semaphore.value().await?, 0);
+    Ok(())
+}
+
+async fn locks_exclude(stage: &Stage) -> Outcome {
+    let lock = stage.client.lock("lock");
+    let held = lock.acquire(PATIENCE).await?;
+    let other = another(stage).await?.lock("lock");
+    ensure_eq!(kind(other.acquire(A_WHILE).await), Some(ErrorKind::Timeout));
+    let waiting = tokio::spawn(async move { other.acquire(None).await });
+    tokio::time::sleep(A_WHILE).await;
+    ensure!(!waiting.is_finished(), "acquired twice");
+    held.release().await?;
+    let held = waiting.await??;
+    drop(held);
+    lock.acquire(PATIENCE).await?.release().await?;
+    Ok(())
+}
+
+async fn abandoned_waits_give_locks_back(stage: &Stage) -> Outcome {
+    let lock = stage.client.lock("abandoned");
+    for polls in 0..6 {
+        let held = lock.acquire(PATIENCE).await?;
+        {
+            let mut waiting = pin!(lock.acquire(None));
+            for _ in 0..polls {
+                drop(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        held.release().await?;
+        lock.acquire(PATIENCE).await?.release().await?;
+    }
+    Ok(())
+}
+
+async fn several_locks_at_once(stage: &Stage) -> Outcome {
+    let both = stage.client.multi_lock(["a", "b"]);
+    if !has(stage.client.dialect(), "multi_lock_acquire") {
+        ensure_eq!(kind(both.acquire(None).await), Some(ErrorKind::NotAvailable));
+        return Ok(());
+    }
+    ensure_eq!(kind(both.acquire_some(3, None).await), Some(ErrorKind::Config));
+    let other = another(stage).await?;
+    let held = both.acquire(PATIENCE).await?;
+    let others = other.multi_lock(["b", "c"]);
+    ensure_eq!(kind(others.acquire(A_WHILE).await), Some(ErrorKind::Timeout));
+    others.acquire_some(1, PATIENCE).await?.release().await?;
+    let waiting = tokio::spawn(async move { others.acquire(None).await });
+    tokio::time::sleep(A_WHILE).await;
+    held.release().await?;
+    waiting.await??.release().await?;
+    Ok(())
+}
+
+async fn datasets_outlive_their_client(stage: &Stage) -> Outcome {
+    let producer = another(stage).await?;
+    let futures: Vec<Future<i64>> = {
+        let mut futures = Vec::new();
+        for number in [30, 20, 10] {
+            futures.push(producer.submit(py("operator:neg").arg(number)).await?);
+        }
+        futures
+    };
+    producer.publish("one", &futures[0]).await?;
+    producer.publish("nested", &BTreeMap::from([("numbers", &futures)])).await?;
+    producer.publish("plain", &(1, "text")).await?;
+    ensure_eq!(kind(producer.publish("plain", &2).await), Some(ErrorKind::Rpc));
+    producer.publish_over("plain", &2).await?;
+    drop(futures);
+    producer.close().await;
+    let client = &stage.client;
+    let mut names = client.datasets().await?;
+    names.sort();
+    ensure_eq!(names, ["nested", "one", "plain"]);
+    let one = client.dataset("one").await?.ok_or("nothing")?;
+    ensure_eq!(one.future::<i64>()?.result().await?, -30);
+    let nested = client.dataset("nested").await?.ok_or("nothing")?;
+    ensure_eq!(kind(nested.future::<i64>()), Some(ErrorKind::Decode));
+    let mut results = Vec::new();
+    for future in nested.futures() {
+        results.push(future.clone().typed::<i64>().result().await?);
+    }
+    ensure_eq!(results, [-30, -20, -10]);
+    ensure_eq!(client.dataset("plain").await?.ok_or("nothing")?.value::<i64>()?, 2);
+    for name in names {
+        client.unpublish(&name).await?;
+    }
+    ensure!(client.dataset("one").await?.is_none(), "still there");
+    ensure_eq!(client.datasets().await?.len(), 0);
+    Ok(())
+}
+
+async fn metadata_is_a_tree(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    client.set_metadata(&["a", "b"], &1).await?;
+    client.set_metadata(&["a", "c"], &["x", "y"]).await?;
+    ensure_eq!(client.get_metadata::<i64>(&["a", "b"]).await?, Some(1));
+    let all: Option<BTreeMap<String, Python>> = client.get_metadata(&["a"]).await?;
+    ensure_eq!(all.map(|all| all.len()), Some(2));
+    ensure_eq!(client.get_metadata::<i64>(&["a", "d"]).await?, None);
+    ensure_eq!(client.get_metadata::<i64>(&["no", "such", "path"]).await?, None);
+    ensure_eq!(kind(client.get_metadata::<i64>(&[]).await), Some(ErrorKind::Config));
+    Ok(())
+}
+
+async fn topics_are_logged_and_pushed(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    if !has(client.dialect(), "log_event") {
+        ensure_eq!(kind(client.log_event("topic", &1).await), Some(ErrorKind::NotAvailable));
+        ensure_eq!(kind(client.subscribe("topic").await), Some(ErrorKind::NotAvailable));
+        return Ok(());
+    }
+    client.log_event("topic", &("first", 1)).await?;
+    let events = client.topic_events("topic").await?;
+    ensure_eq!(events.len(), 1);
+    ensure_eq!(events[0].to::<(String, i64)>()?, ("first".to_owned(), 1));
+    ensure!(events[0].timestamp > 1e9, "{events:?}");
+    if !client.dialect().has(dask_client::Feature::Topics) {
+        ensure_eq!(kind(client.subscribe("topic").await), Some(ErrorKind::NotAvailable));
+        return Ok(());
+    }
+    let mut topic = client.subscribe("topic").await?;
+    let mut again = client.subscribe_with("topic", 2).await?;
+    // The subscription goes over the stream and may come after what is logged next.
+    let logger = another(stage).await?;
+    let mut number = 0;
+    let first: i64 = loop {
+        number += 1;
+        logger.log_event("topic", &number).await?;
+        if let Ok(Some(event)) = tokio::time::timeout(A_WHILE, topic.next()).await {
+            break event.to()?;
+        }
+        ensure!(number < 100, "nothing is pushed");
+    };
+    for more in 1..=4 {
+        logger.log_event("topic", &(first + more)).await?;
+    }
+    for more in 1..=4 {
+        let event = topic.next().await.ok_or("ended")?;
+        ensure_eq!(event.to::<i64>()?, first + more);
+        ensure_eq!(event.lagged, 0);
+    }
+    let event = again.next().await.ok_or("ended")?;
+    ensure_eq!(event.to::<i64>()?, first + 3);
+    ensure!(event.lagged >= 3, "{event:?}");
+    drop(topic);
+    // One of two listeners left; the other goes on.
+    logger.log_event("topic", &"last").await?;
+    ensure_eq!(again.next().await.ok_or("ended")?.to::<i64>()?, first + 4);
+    ensure_eq!(again.next().await.ok_or("ended")?.to::<String>()?, "last");
+    // Python's messages arrive, and ours do there.
+    python(stage, "client.log_event('topic', {'from': 'python', 'list': [1, 2]})\n").await?;
+    let event = again.next().await.ok_or("ended")?;
+    ensure_eq!(event.to::<BTreeMap<String, Python>>()?.len(), 2);
+    client.log_event("to-python", &BTreeMap::from([("from", "rust")])).await?;
+    let printed = python(stage, "print(client.get_events('to-python')[0][1]['from'])").await?;
+    ensure_eq!(printed, "rust");
+    // The end of the client ends its subscriptions.
+    let short = another(stage).await?;
+    let mut ending = short.subscribe("topic").await?;
+    short.close().await;
+    ensure!(ending.next().await.is_none(), "a message after the end");
+    Ok(())
+}
+
+async fn values_and_futures_pass_to_and_from_python(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let future: Future<i64> = client.submit(py("operator:add").args((1, 2))).await?;
+    client.variable("rust-value").set(&(1, "ü", [2.5])).await?;
+    client.variable("rust-future").set(&future).await?;
+    let queue = client.queue("rust-queue", 0).await?;
+    queue.put(&BTreeMap::from([("n", 5)]), None).await?;
+    queue.put(&Set(vec![8]), None).await?;
+    queue.put(&future, None).await?;
+    client.publish("rust-data", &BTreeMap::from([("a", (&future, 7))])).await?;
+    client.set_metadata(&["rust", "meta"], &[1, 2]).await?;
+    let script = "
+value = Variable('rust-value').get(timeout=10)
+assert list(value[:2]) == [1, 'ü'] and list(value[2]) == [2.5], value
+assert Variable('rust-future').get(timeout=10).result(timeout=30) == 3
+queue = Queue('rust-queue')
+assert queue.get(timeout=10) == {'n': 5}
+assert queue.get(timeout=10) == {8}
+assert queue.get(timeout=10).result(timeout=30) == 3
+data = client.get_dataset('rust-data')
+assert data['a'][0].result(timeout=30) == 3 and data['a'][1] == 7, data
+assert list(client.get_metadata(['rust', 'meta'])) == [1, 2]
+
+future = client.submit(add, 20, 22)
+Variable('python-value').set({'x': [1, None, 'ä'], 'y': 2.5})
+Variable('python-future').set(future)
+queue = Queue('python-queue')
+queue.put('text')
+queue.put(future)
+client.publish_dataset([future, client.submit(add, 1, 1)], name='python-list')
+client.publish_dataset(future, name='python-one')
+client.publish_dataset({'x': 1}, name='python-plain')
+client.set_metadata(['python', 'meta'], 'data')
+from distributed import wait
+wait(future)
+";
+    python(stage, script).await?;
+    drop(future);
+    let value: BTreeMap<String, Python> =
+        client.variable("python-value").get(PATIENCE).await?.into_value()?;
+    ensure_eq!(value.get("y"), Some(&Python::Float(2.5)));
+    let future = client.variable("python-future").get::<i64>(PATIENCE).await?;
+    ensure_eq!(future.resolve().await?, 42);
+    let queue = client.queue("python-queue", 0).await?;
+    ensure_eq!(queue.get::<String>(PATIENCE).await?.into_value()?, "text");
+    ensure_eq!(queue.get::<i64>(PATIENCE).await?.into_future()?.result().await?, 42);
+    let list = client.dataset("python-list").await?.ok_or("nothing")?;
+    let mut results = Vec::new();
+    for future in list.futures() {
+        results.push(future.clone().typed::<i64>().result().await?);
+    }
+    ensure_eq!(results, [42, 2]);
+    let one = client.dataset("python-one").await?.ok_or("nothing")?;
+    ensure_eq!(one.future::<i64>()?.result().await?, 42);
+    let plain = client.dataset("python-plain").await?.ok_or("nothing")?;
+    ensure_eq!(plain.value::<BTreeMap<String, i64>>()?, BTreeMap::from([("x".to_owned(), 1)]));
+    ensure_eq!(client.get_metadata::<String>(&["python", "meta"]).await?, Some("data".to_owned()));
+    Ok(())
+}
+
+async fn locks_exclude_python(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let event = client.event("theirs");
+    let script = "
+lock, semaphore = Lock('shared'), Semaphore(max_leases=1, name='shared-semaphore')
+assert lock.acquire(timeout=30)
+assert semaphore.acquire(timeout=30)
+Event('theirs').set()
+assert Event('ours').wait(30)
+lock.release()
+semaphore.release()
+assert Event('held').wait(30)
+assert not semaphore.acquire(timeout=0.2)
+assert not lock.acquire(timeout=0.2)
+Event('tried').set()
+";
+    let ours = async {
+        event.wait(PATIENCE).await?;
+        // One wait that goes on, and not one that is given up: the locks of old releases fail whoever waits with a
+        // limit while others wait, too.
+        let lock = client.lock("shared");
+        let waiting = tokio::spawn(async move { lock.acquire(PATIENCE).await });
+        let semaphore = client.semaphore_with("shared-semaphore", 1, Duration::from_secs(2)).await?;
+        ensure!(semaphore.try_acquire().await?.is_none(), "a lease that Python holds");
+        tokio::time::sleep(A_WHILE).await;
+        ensure!(!waiting.is_finished(), "a lock that Python holds");
+        client.event("ours").set().await?;
+        let lock = waiting.await??;
+        let lease = semaphore.acquire(PATIENCE).await?;
+        client.event("held").set().await?;
+        client.event("tried").wait(PATIENCE).await?;
+        lock.release().await?;
+        lease.release().await?;
+        Outcome::Ok(())
+    };
+    let (python, ours) = tokio::join!(python(stage, script), ours);
+    python?;
+    ours
+}
