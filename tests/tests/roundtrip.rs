@@ -15,6 +15,9 @@ use dask_wire::numpy::DType;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+/// A pickle and its out-of-band buffers.
+type Pickled = (serde_bytes::ByteBuf, Vec<serde_bytes::ByteBuf>);
+
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 async fn on_each_release(test: impl AsyncFn(&Client) -> Outcome) {
@@ -324,7 +327,7 @@ async fn rust_reads_what_python_makes() {
         let described: Vec<Json> = serde_json::from_str(&described)?;
         assert!(described.len() > 170, "{}", described.len());
         let mut results: Vec<Future<Value>> = Vec::new();
-        let mut pickles: Vec<Future<Vec<(serde_bytes::ByteBuf, Vec<serde_bytes::ByteBuf>)>>> = Vec::new();
+        let mut pickles: Vec<Future<Vec<Pickled>>> = Vec::new();
         for at in 0..described.len() {
             results.push(client.submit(call("value").arg(at)).await?);
             pickles.push(client.submit(call("pickles").arg(at)).await?);

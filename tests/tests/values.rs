@@ -217,7 +217,7 @@ async fn declared_functions_are_called_like_functions() {
         assert_eq!(four, 4);
         let twelve: Future<i64> = client.submit(gcd(24, 36)).await?;
         // Values, references to them, futures and other calls.
-        assert_eq!(client.call(gcd(&twelve, &18)).await?, 6);
+        assert_eq!(client.call(gcd(&twelve, 18)).await?, 6);
         assert_eq!(client.call(gcd(gcd(&twelve, 18), 4)).await?, 2);
         assert_eq!(client.call(double(vec![1, 2])).await?, [1, 2, 1, 2]);
         assert_eq!(client.call(double(&[7][..])).await?, [7, 7]);
