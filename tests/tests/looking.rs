@@ -293,7 +293,7 @@ async fn retires_workers(stage: &Stage) -> Outcome {
     // Its data moves to the others.
     let future: Future<i64> = client.submit(py("operator:add").args((40, 2)).workers(["to-retire"])).await?;
     future.finished().await?;
-    ensure_eq!(client.retire_workers(["to-retire"]).await?, [address.clone()]);
+    ensure_eq!(client.retire_workers(["to-retire"]).await?, std::slice::from_ref(&address));
     ensure_eq!(future.result().await?, 42);
     for _ in 0..200 {
         let there = client.nthreads().await?.contains_key(&address);
