@@ -58,9 +58,16 @@ pub(super) fn page(report: &Report, old: Option<&Report>) -> String {
         let rows: String = report
             .errors
             .iter()
-            .map(|error| format!("<tr><td>{}</td><td>{}</td></tr>", error.count, escape(&error.message)))
+            .map(|error| {
+                format!("<tr><th>{} times</th><td>{}</td></tr>", error.count, escape(&error.message))
+            })
             .collect();
-        section(&mut page, "Failures", "", &format!("<table>{rows}</table>"));
+        section(
+            &mut page,
+            "Failures",
+            "Latencies above are those of completed requests only.",
+            &format!("<table class=\"plain\">{rows}</table>"),
+        );
     }
     section(&mut page, "Settings and surroundings", "", &settings(report));
     let _ = writeln!(

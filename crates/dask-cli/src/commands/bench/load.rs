@@ -70,6 +70,8 @@ impl Plan {
 
 /// A send that is this late is counted: the plan could not be kept.
 const LATE: Duration = Duration::from_millis(2);
+/// What was planned for the very end may still be sent this much later: it is late then, not missed.
+const OVERTIME: Duration = Duration::from_millis(100);
 /// After the last send, requests get their deadline and this to end.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -109,7 +111,8 @@ impl<'a> Load<'a> {
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
         let mut flying = FuturesUnordered::new();
         let mut pace = Pace::new(self.plan, start);
-        let end = self.plan.duration.map(|duration| start + duration);
+        let overtime = if self.plan.rate.is_some() { OVERTIME } else { Duration::ZERO };
+        let end = self.plan.duration.map(|duration| start + duration + overtime);
         let mut shown = start;
         loop {
             let free = flying.len() < self.plan.in_flight as usize;
