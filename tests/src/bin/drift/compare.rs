@@ -310,9 +310,14 @@ mod tests {
             let mut session: Session<()> = Session::new("Client-x", Dialect::of(RELEASE), OnReconnect::Fail);
             let key = Key::from("k");
             session.desire(&key);
-            if *op == "task-retried" {
-                let failed = [("op", "task-erred"), ("key", "k")];
-                session.receive(failed.into_iter().collect());
+            // What takes an outcome back needs one first.
+            let outcome = match *op {
+                "task-retried" => Some("task-erred"),
+                "lost-data" => Some("key-in-memory"),
+                _ => None,
+            };
+            if let Some(outcome) = outcome {
+                session.receive([("op", outcome), ("key", "k")].into_iter().collect());
             }
             let before = session.state(&key).map(|state| state.name());
             let keys: Value<'_> = ["k"].into_iter().collect();
