@@ -177,6 +177,15 @@ pub(crate) enum Sink {
 const SMALL: usize = 64 * 1024;
 
 impl Sink {
+    /// Writes in the framing that the peer's first bytes told.
+    pub(crate) fn answer_in(&mut self, told: Framing) {
+        match self {
+            Sink::Stream { framing, .. } => *framing = told,
+            #[cfg(feature = "ws")]
+            Sink::WebSocket { .. } => (),
+        }
+    }
+
     pub(crate) async fn send(&mut self, frames: Vec<Bytes>) -> std::io::Result<()> {
         match self {
             Sink::Stream { io, framing } => {

@@ -204,9 +204,7 @@ impl Dialer {
             Message::new(frames, encoding, self.limits).map_err(|error| Error::wire(peer, error))?;
         let theirs = message.value().and_then(|value| Handshake::from_value(&value));
         let theirs = theirs.map_err(|error| Error::wire(peer, error))?;
-        if let Sink::Stream { framing: ours, .. } = &mut sink {
-            *ours = framing;
-        }
+        sink.answer_in(framing);
         if sent && encoding != Encoding::Placeholders {
             return Err(Error::lost(
                 peer,
