@@ -8,7 +8,8 @@ use dask_wire::family::Decoded;
 
 #[tokio::test]
 async fn every_compression_both_ways() {
-    for release in ["2.30.1", "2021.3.0", "2022.7.1", "2026.8.0"] {
+    // One of each message encoding. Servers since 2023.5.0 agree on no compression with a peer on their own machine.
+    for release in ["2.30.1", "2021.3.0", "2022.7.1"] {
         let mut ways = vec![(Compression::Lz4, "lz4"), (Compression::Zlib, "zlib")];
         if release != "2021.3.0" {
             ways.extend([(Compression::Zstd, "zstd"), (Compression::Snappy, "snappy")]);
