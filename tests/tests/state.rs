@@ -14,7 +14,8 @@ use dask_client::pickle::{Set, Value as Python};
 use dask_client::{Dialect, ErrorKind, Future, Item, py};
 use dask_live_tests::rounds::{another, over, python, releases_and};
 use dask_live_tests::scenarios::{Outcome, Stage};
-use dask_live_tests::{PATIENCE, checks, ensure, ensure_eq};
+use dask_live_tests::{PATIENCE, TestCluster, checks, ensure, ensure_eq};
+use dask_local::Protocol;
 use futures::StreamExt;
 
 /// Long enough for something that must not happen.
@@ -46,6 +47,29 @@ async fn state_is_shared() {
         locks_exclude_python,
     ];
     over(releases, settings, checks).await;
+}
+
+#[tokio::test]
+async fn subscriptions_outlive_a_scheduler() {
+    for release in ["2021.10.0", "2026.8.0"] {
+        let cluster = TestCluster::start(release, Protocol::Tcp).await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        let mut topic = client.subscribe("topic").await.unwrap();
+        cluster.cluster.restart_scheduler().await.unwrap();
+        let mut number = 0;
+        // The client comes back in its own time, and what is logged before is not heard.
+        let event = loop {
+            number += 1;
+            drop(client.log_event("topic", &number).await);
+            if let Ok(event) = tokio::time::timeout(A_WHILE, topic.next()).await {
+                break event.expect("the subscription goes on");
+            }
+            assert!(number < 100, "{release}: nothing is heard");
+        };
+        assert!((1..=number).contains(&event.to::<i64>().unwrap()), "{release}: {event:?}");
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
 }
 
 fn kind<T>(outcome: Result<T, dask_client::Error>) -> Option<ErrorKind> {
