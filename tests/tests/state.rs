@@ -108,6 +108,7 @@ async fn variables_hold_values(stage: &Stage) -> Outcome {
         if kind(variable.get::<Python>(Duration::from_millis(100)).await) == Some(ErrorKind::Timeout) {
             return Ok(());
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err("the variable is still there".into())
 }
