@@ -6,7 +6,7 @@ use dask_wire::{Request, Value};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::plain::{no_longer_than, seconds};
+use crate::plain::{kept_by_scheduler, seconds};
 
 /// A named flag on the scheduler that clients and tasks set, clear and wait for: Python's `distributed.Event`.
 ///
@@ -68,7 +68,7 @@ impl Event {
         let within = within.into();
         let request = self.request("event_wait")?.with("timeout", seconds(within))?;
         let what = format!("the setting of event {:?}", self.name);
-        let reply = no_longer_than(within, &what, self.client.shared().rpc_waiting(request)).await?;
+        let reply = kept_by_scheduler(within, &what, self.client.shared().rpc_waiting(request)).await?;
         match (reply.value()?, within) {
             (Value::Bool(true), _) => Ok(()),
             (Value::Bool(false), Some(within)) => Err(Error::timeout(what, within)),

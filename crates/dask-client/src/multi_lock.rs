@@ -8,7 +8,7 @@ use dask_wire::Value;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::guard::{Held, Lease, fresh_id};
-use crate::plain::{no_longer_than, seconds, to_the_end};
+use crate::plain::{kept_by_scheduler, seconds, to_the_end};
 
 /// Several named locks that are acquired together, all or some of them: Python's `distributed.MultiLock`. Their names
 /// have nothing to do with those of [`Lock`](crate::Lock)s.
@@ -73,7 +73,7 @@ impl MultiLock {
             }
         });
         let what = format!("{count} of the locks {}", self.names.join(", "));
-        match (no_longer_than(within, &what, lease).await?, within) {
+        match (kept_by_scheduler(within, &what, lease).await?, within) {
             (Some(lease), _) => Ok(lease),
             (None, within) => Err(Error::timeout(what, within.unwrap_or_default())),
         }

@@ -101,10 +101,26 @@ pub(crate) async fn no_longer_than<T>(
 ) -> Result<T> {
     let Some(deadline) = deadline else { return work.await };
     match timeout(deadline, work).await {
-        // The scheduler noticed first.
-        Ok(Err(error)) if is_timeout(&error) => Err(Error::timeout(what, deadline)),
         Ok(outcome) => outcome,
         Err(_) => Err(Error::timeout(what, deadline)),
+    }
+}
+
+/// How much longer than its own limit the scheduler may take to say that a wait was in vain.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Waits for a request with a time limit that the scheduler keeps. Its clock decides, so that what it says to be in
+/// vain has no effect; only one that is silent is given up, a little later.
+pub(crate) async fn kept_by_scheduler<T>(
+    limit: Option<Duration>,
+    what: impl std::fmt::Display,
+    work: impl StdFuture<Output = Result<T>>,
+) -> Result<T> {
+    let Some(limit) = limit else { return work.await };
+    match timeout(limit.saturating_add(GRACE), work).await {
+        Ok(Err(error)) if is_timeout(&error) => Err(Error::timeout(what, limit)),
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::timeout(format_args!("{what} (the scheduler is silent)"), limit)),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::runtime;
 use crate::client::{Client, Handle};
 use crate::error::Result;
 use crate::item::Item;
-use crate::plain::{Sent, no_longer_than, seconds, to_the_end};
+use crate::plain::{Sent, kept_by_scheduler, seconds, to_the_end};
 use crate::reply::Reply;
 
 /// A named queue of values and futures on the scheduler: Python's `distributed.Queue`.
@@ -76,13 +76,14 @@ impl Queue {
             Sent::Data(data) => request.with("data", data)?,
         };
         let what = format!("room in queue {:?}", self.name);
-        no_longer_than(within, what, shared.rpc_waiting(request)).await.map(drop)
+        kept_by_scheduler(within, what, shared.rpc_waiting(request)).await.map(drop)
     }
 
     /// Takes the oldest item, waiting for one: at most for the given time, or for as long as it takes with `None`.
     ///
-    /// An item that arrives after the wait was given up (its deadline passed, the returned future was dropped) is put
-    /// back, at the end of the queue.
+    /// The scheduler's clock decides when the time is over, so none of its items is lost; one that is silent is given up
+    /// two seconds later. An item that arrives after the wait was given up (the returned future was dropped) is put back,
+    /// at the end of the queue.
     ///
     /// # Errors
     /// There is no item within that time ([`crate::ErrorKind::Timeout`]), the value is not of type `R` (it is then
@@ -100,7 +101,7 @@ impl Queue {
             let reply = handle.shared.rpc_waiting(request).await?;
             Ok(Taken { handle, name, reply: Some(reply), runtime: runtime::Handle::current() })
         });
-        let mut taken = no_longer_than(within, what, take).await?;
+        let mut taken = kept_by_scheduler(within, what, take).await?;
         match taken.reply.take() {
             Some(reply) => self.receive(&reply, reply.value()?),
             None => Err(crate::Error::closed()),

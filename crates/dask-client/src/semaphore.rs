@@ -8,7 +8,7 @@ use dask_wire::Request;
 use crate::client::{Client, Handle};
 use crate::error::{Error, Result};
 use crate::guard::{Held, Lease, fresh_id};
-use crate::plain::{no_longer_than, seconds, to_the_end};
+use crate::plain::{kept_by_scheduler, no_longer_than, seconds, to_the_end};
 
 /// After which time without a refresh a lease runs out, unless configured: Dask's own default.
 pub(crate) const LEASE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -128,7 +128,7 @@ pub(crate) async fn acquire(
     what: &str,
 ) -> Result<Lease> {
     let lease = lease(Arc::clone(client.handle()), name, lease_timeout, within);
-    match (no_longer_than(within, what, to_the_end(lease)).await?, within) {
+    match (kept_by_scheduler(within, what, to_the_end(lease)).await?, within) {
         (Some(lease), _) => Ok(lease),
         (None, Some(within)) => Err(Error::timeout(what, within)),
         (None, None) => Err(Error::unexpected(client.address(), "semaphore_acquire", "no lease")),

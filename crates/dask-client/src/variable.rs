@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::client::Client;
 use crate::error::Result;
 use crate::item::Item;
-use crate::plain::{Sent, no_longer_than, seconds};
+use crate::plain::{Sent, kept_by_scheduler, seconds};
 
 /// A named value or future on the scheduler that every client can set and get: Python's `distributed.Variable`.
 ///
@@ -71,7 +71,7 @@ impl Variable {
             .with("client", self.client.name().to_string())?
             .with("timeout", seconds(within))?;
         let what = format!("variable {:?}", self.name);
-        let reply = no_longer_than(within, what, shared.rpc_waiting(request)).await?;
+        let reply = kept_by_scheduler(within, what, shared.rpc_waiting(request)).await?;
         let op = match shared.dialect().has(Feature::VariableConfirm) {
             true => "variable-future-received-confirm",
             false => "variable-future-release",
