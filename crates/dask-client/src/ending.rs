@@ -27,7 +27,21 @@ impl Client {
         &self,
         workers: impl IntoIterator<Item = W>,
     ) -> Result<Vec<String>> {
-        let named: Vec<String> = workers.into_iter().map(Into::into).collect();
+        self.retire(workers.into_iter().map(Into::into).collect(), true).await
+    }
+
+    /// As [`Client::retire_workers`], but their processes stay: they give up their data and get no more tasks.
+    ///
+    /// # Errors
+    /// As [`Client::retire_workers`].
+    pub async fn retire_workers_without_closing<W: Into<String>>(
+        &self,
+        workers: impl IntoIterator<Item = W>,
+    ) -> Result<Vec<String>> {
+        self.retire(workers.into_iter().map(Into::into).collect(), false).await
+    }
+
+    async fn retire(&self, named: Vec<String>, close: bool) -> Result<Vec<String>> {
         if named.is_empty() {
             // No workers at all means to Dask: whichever can best be spared.
             return Ok(Vec::new());
@@ -37,7 +51,7 @@ impl Client {
         let request = shared
             .request("retire_workers")?
             .with("workers", workers.into_iter().collect::<Value<'_>>())?
-            .with("close_workers", true)?
+            .with("close_workers", close)?
             .with("remove", true)?;
         let reply = shared.rpc(request).await?;
         let value = reply.value()?;
@@ -58,7 +72,19 @@ impl Client {
     /// # Errors
     /// It is not done within that time ([`ErrorKind::Timeout`]; by default two minutes), or the connection breaks.
     pub async fn restart(&self, within: impl Into<Option<Duration>>) -> Result<()> {
-        let within = within.into().unwrap_or(RESTART);
+        self.restart_all(within.into().unwrap_or(RESTART), true).await
+    }
+
+    /// As [`Client::restart`], without waiting until as many workers are back (before 2022.7.1 the scheduler always
+    /// does).
+    ///
+    /// # Errors
+    /// As [`Client::restart`].
+    pub async fn restart_without_waiting(&self, within: impl Into<Option<Duration>>) -> Result<()> {
+        self.restart_all(within.into().unwrap_or(RESTART), false).await
+    }
+
+    async fn restart_all(&self, within: Duration, wait: bool) -> Result<()> {
         let shared = self.shared();
         // The scheduler tells it on the stream, and futures end by it.
         shared.stream().await?;
@@ -69,7 +95,7 @@ impl Client {
                 .request("restart")?
                 .with("client", self.name().to_string())?
                 .with("timeout", seconds(Some(within)))?
-                .with("wait_for_workers", true)?
+                .with("wait_for_workers", wait)?
                 .with_if_taken("stimulus_id", stimulus("restart"));
             shared.rpc_within(request, within + shared.settings.rpc_timeout).await?;
         } else {

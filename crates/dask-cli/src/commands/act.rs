@@ -9,7 +9,6 @@ use super::Context;
 use super::look::keys;
 use crate::cli::{Cancel, Restart, Retire, Upload};
 use crate::failure::{Failure, UNHEALTHY, UNUSABLE};
-use crate::json::of_wire;
 use crate::output;
 
 pub(super) async fn cancel(context: Context, options: &Cancel) -> Result<u8, Failure> {
@@ -51,26 +50,15 @@ pub(super) async fn retire(context: Context, options: &Retire) -> Result<u8, Fai
             format!("{stranger} is no worker of this cluster; there are: {all}"),
         ));
     }
-    let workers: WireValue<'static> = options.workers.iter().cloned().collect();
-    let close = !options.keep_running;
-    let asking = client.rpc(
-        "retire_workers",
-        [("workers", workers), ("close_workers", close.into()), ("remove", true.into())],
-    );
+    let workers = options.workers.iter().cloned();
+    let asking = async {
+        match options.keep_running {
+            true => client.retire_workers_without_closing(workers).await,
+            false => client.retire_workers(workers).await,
+        }
+    };
     let retired = output::patient(context.quiet, "moving data to other workers", asking).await?;
     client.close().await;
-    // A map in newer releases, a list in the oldest.
-    let retired: Vec<String> = match &retired {
-        WireValue::Map(workers) => {
-            workers.iter().filter_map(|(worker, _)| worker.as_str().map(str::to_owned)).collect()
-        }
-        workers => workers
-            .as_array()
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|worker| worker.as_str().map(str::to_owned))
-            .collect(),
-    };
     match context.json() {
         true => output::line(&json!({ "retired": retired })),
         false => retired.iter().for_each(|worker| output::data(&format!("retired {worker}"))),
@@ -108,14 +96,12 @@ pub(super) async fn restart(context: Context, options: &Restart) -> Result<u8, F
         }
     }
     let deadline = options.cluster.deadline();
-    let request =
-        client.dialect().request(dask_wire::Peer::Scheduler, "restart").map_err(dask_client::Error::from)?;
-    let mut fields: Vec<(&'static str, WireValue<'static>)> =
-        vec![("timeout", deadline.as_secs_f64().into()), ("wait_for_workers", (!options.no_wait).into())];
-    if request.accepts("stimulus_id") {
-        fields.push(("stimulus_id", "restart-by-dask-rs".into()));
-    }
-    let asking = client.rpc("restart", fields);
+    let asking = async {
+        match options.no_wait {
+            true => client.restart_without_waiting(deadline).await,
+            false => client.restart(deadline).await,
+        }
+    };
     output::patient(context.quiet, "waiting for the workers", asking).await?;
     let back = client.scheduler_info().await?.workers.len();
     client.close().await;
@@ -160,36 +146,22 @@ async fn send(
     name: &str,
     data: Vec<u8>,
 ) -> Result<u8, Failure> {
-    let message = client.dialect().request(dask_wire::Peer::Worker, "upload_file");
-    let message = message
-        .and_then(|request| request.with("filename", name.to_owned()))
-        .and_then(|request| request.with("data", data))
-        .and_then(|request| request.with("load", !options.no_load))
-        .and_then(dask_wire::Request::into_rpc)
-        .map_err(dask_client::Error::from)?;
-    let asking = client.rpc("broadcast", [("msg", message)]);
-    // Newer schedulers pass on the first worker's exception, older ones give every worker's reply.
+    let asking = client.upload_bytes(name, &data, !options.no_load);
+    // Newer schedulers import the file themselves, first.
     let replies = output::patient(context.quiet, "sending the file", asking).await.map_err(|error| {
         match error.python() {
             Some(python) => {
-                Failure::new(UNUSABLE, format!("a worker cannot use the file: {}", python.message))
+                Failure::new(UNUSABLE, format!("the cluster cannot use the file: {}", python.message))
             }
             None => error.into(),
         }
     })?;
-    let replies = replies.as_map().unwrap_or_default();
-    let mut failed = Vec::new();
-    let mut stored = Vec::new();
-    for (worker, reply) in replies {
-        let worker = worker.as_str().unwrap_or_default().to_owned();
-        match reply.get("status").and_then(WireValue::as_str) {
-            Some("OK") => stored.push(worker),
-            _ => match dask_wire::exception::PythonError::from_reply(reply) {
-                Some(error) => failed.push(format!("{worker}: {}", error.title())),
-                None => failed.push(format!("{worker}: {}", of_wire(reply))),
-            },
-        }
-    }
+    let (stored, failed): (Vec<_>, Vec<_>) = replies.iter().partition(|(_, health)| health.is_ok());
+    let stored: Vec<&String> = stored.into_iter().map(|(worker, _)| worker).collect();
+    let failed: Vec<String> = failed
+        .into_iter()
+        .map(|(worker, health)| format!("{worker}: {}", health.reason.as_deref().unwrap_or(&health.status)))
+        .collect();
     match context.json() {
         true => output::line(&json!({ "file": name, "workers": stored })),
         false => output::data(&format!("{name} is on {} workers", stored.len())),
