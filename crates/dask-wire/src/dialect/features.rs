@@ -36,8 +36,6 @@ const fn at(major: u16, minor: u16, micro: u16) -> Option<Release> {
 features! {
     /// `ws://` and `wss://` addresses.
     WebSockets = "WebSocket comms", at(2021, 4, 0), None;
-    /// Sets inside messages (`__Set__`).
-    Sets = "sets in messages", at(2020, 12, 0), None;
     /// Results pushed by topic over the client's stream.
     Topics = "topic subscriptions", at(2021, 9, 1), None;
     /// The scheduler unpickles graphs, so what they name must be importable there.
@@ -50,8 +48,6 @@ features! {
     TupleKeys = "keys other than text", at(2023, 9, 0), None;
     /// Cancelling is an op of the stream (before, an RPC).
     CancelOnStream = "cancelling over the stream", at(2023, 3, 1), None;
-    /// Cancelling carries a reason and a message.
-    CancelReason = "reasons for cancelling", at(2025, 3, 0), None;
     /// Restarting is an RPC (before, an op of the stream).
     RestartRpc = "restart as an RPC", at(2022, 7, 1), None;
     /// `Lock` is a semaphore of one lease (before, it had ops of its own).
@@ -60,16 +56,12 @@ features! {
     VariableConfirm = "confirmed futures in variables", at(2024, 8, 2), None;
     /// Datasets are published in batches, ordered behind the stream by a flush message.
     PublishBatches = "publishing in batches", at(2026, 6, 0), None;
-    /// Plugins are instances of Dask's own base classes (before, any object with the right methods).
-    PluginBaseClass = "plugins of Dask's base classes only", at(2026, 6, 0), None;
     /// A pickled `Future` is a call of its class (before, an instance that is given its key and scheduler).
     FutureByCall = "futures pickled as calls", at(2023, 3, 2), None;
     /// Files are uploaded by a worker plugin, so that workers that come later get them, too (before, by an op).
     UploadFilePlugin = "uploads by a worker plugin", at(2020, 12, 0), None;
     /// Files are uploaded to the scheduler, too, by a plugin.
     SchedulerUploadFile = "uploads to the scheduler", at(2023, 5, 0), None;
-    /// Exceptions of tasks are pickled and then wrapped once more as bytes.
-    WrappedExceptions = "exceptions wrapped as bytes", at(2021, 10, 0), None;
 }
 
 impl Feature {
