@@ -4,7 +4,7 @@ pub mod fake;
 pub mod rounds;
 pub mod scenarios;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,9 +95,17 @@ pub fn releases_or(default: &[&str]) -> Vec<String> {
     }
 }
 
-/// Where a run leaves what it found, for the table in the README.
+/// Where a run leaves what it found, for the table in the README: `DASK_COMPATIBILITY_DIR`.
+///
+/// Cargo runs a test in the directory of its package but a program where it was called, so a relative path would be two
+/// places: it is taken as relative to the workspace.
 pub fn report_directory() -> Option<PathBuf> {
-    std::env::var_os("DASK_COMPATIBILITY_DIR").map(PathBuf::from)
+    std::env::var_os("DASK_COMPATIBILITY_DIR").map(|directory| workspace().join(directory))
+}
+
+/// The top of the workspace.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// A list of checks by name, for [`on_each_release`].

@@ -17,16 +17,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().ok_or("which directory of reports?")?;
     let write = arguments.next().as_deref() == Some("--write");
-    let reports = read(Path::new(&directory))?;
+    let directory = dask_live_tests::workspace().join(directory);
+    let reports = read(&directory)?;
     let failed: Vec<String> = reports
         .iter()
         .filter(|(_, report)| !passed(report))
         .map(|(release, _)| release.to_string())
         .collect();
-    println!("{} releases in {directory}, {} failed {}", reports.len(), failed.len(), failed.join(" "));
+    println!(
+        "{} releases in {}, {} failed {}",
+        reports.len(),
+        directory.display(),
+        failed.len(),
+        failed.join(" ")
+    );
     if write {
-        let path = Path::new("README.md");
-        let readme = std::fs::read_to_string(path)?;
+        let path = dask_live_tests::workspace().join("README.md");
+        let readme = std::fs::read_to_string(&path)?;
         let (before, rest) = readme.split_once(BEGIN).ok_or("README.md has no place for the table")?;
         let (_, after) = rest.split_once(END).ok_or("README.md has no end of the table")?;
         std::fs::write(path, format!("{before}{BEGIN}\n{}{END}{after}", table(&reports)))?;
@@ -37,7 +44,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn read(directory: &Path) -> Result<BTreeMap<Release, Value>, Box<dyn Error>> {
     let mut reports = BTreeMap::new();
-    for entry in std::fs::read_dir(directory)? {
+    let entries =
+        std::fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
             let report: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
