@@ -347,12 +347,12 @@ async fn tasks_are_seen_explained_and_cancelled() {
         assert_eq!(line.trim(), "ready");
 
         let why = |key: &str| {
-            let task = run_on(&cluster, &["task", key, "-o", "json"]).exits(0).json();
+            let task = run_on(&cluster, &["task", key, "-o", "json"]).json();
             let words: Vec<&str> =
                 task["why"].as_array().unwrap().iter().map(|why| why.as_str().unwrap()).collect();
-            (task["state"].as_str().unwrap().to_owned(), words.join("; "))
+            (task["state"].as_str().unwrap_or("unknown").to_owned(), words.join("; "))
         };
-        // The scheduler may still be placing them.
+        // They may still be on their way, or the scheduler may be placing them.
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         while why("picky-task").0 != "no-worker" || !why("long-task").1.contains("runs on") {
             assert!(std::time::Instant::now() < deadline, "{:?} {:?}", why("picky-task"), why("long-task"));
