@@ -107,12 +107,7 @@ impl Client {
         let release = ask_release(&mut comm, &address, settings.connect_timeout).await?;
         pool.keep(&address, comm);
         let dialect = Dialect::of(release);
-        if !dialect.is_known() {
-            tracing::warn!(
-                scheduler = %address, %release, known = %dask_wire::dialect::NEWEST_KNOWN,
-                "the scheduler's release is not among the known ones; speaking the nearest dialect",
-            );
-        }
+        warn_if_unknown(&address, dialect);
         let name = settings.new_name();
         let session = Session::new(name, dialect, settings.on_reconnect);
         let shared = Shared {
@@ -234,6 +229,16 @@ impl Client {
         shared.begin_close();
         let said = shared.life.ended();
         drop(tokio::time::timeout(Duration::from_secs(2), said).await);
+    }
+}
+
+/// Says that a release is not among those that the tables of the dialects were checked against.
+pub(crate) fn warn_if_unknown(address: &Address, dialect: Dialect) {
+    if !dialect.is_known() {
+        tracing::warn!(
+            scheduler = %address, release = %dialect.release(), known = %dask_wire::dialect::NEWEST_KNOWN,
+            "the scheduler's release is not among the known ones; speaking the nearest dialect",
+        );
     }
 }
 

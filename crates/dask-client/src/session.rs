@@ -8,7 +8,7 @@ use dask_wire::{Dialect, Message, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::client::{Shared, ask_release};
+use crate::client::{Shared, ask_release, warn_if_unknown};
 use crate::error::{Error, ErrorKind};
 use crate::life::{ClientEvent, Stage};
 use crate::net::comm::{Comm, CommReader, CommWriter};
@@ -294,6 +294,10 @@ async fn find_again(shared: &Shared) -> Result<Comm, Error> {
 async fn try_again(shared: &Shared) -> Result<Comm, Error> {
     let (mut comm, _) = shared.pool.dialer().open(&shared.address).await?;
     let release = ask_release(&mut comm, &shared.address, shared.settings.connect_timeout).await?;
+    let dialect = Dialect::of(release);
+    if dialect != shared.dialect() {
+        warn_if_unknown(&shared.address, dialect);
+    }
     // A name of its own, since the scheduler may not have noticed yet that the old stream is gone.
     let name = shared.settings.new_name();
     let first =
@@ -301,7 +305,7 @@ async fn try_again(shared: &Shared) -> Result<Comm, Error> {
     let first = first.map_err(|_| {
         Error::timeout(format_args!("registering at {}", shared.address), shared.settings.rpc_timeout)
     })??;
-    let resubmitted = shared.session.change(|session| session.reconnected(name, Dialect::of(release)));
+    let resubmitted = shared.session.change(|session| session.reconnected(name, dialect));
     if let Err(error) = resubmitted {
         tracing::warn!(%error, "some work could not be submitted again");
     }
