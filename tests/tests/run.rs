@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dask_client::{Dialect, ErrorKind, Future, Plugin, WorkerHealth, py, python_module};
+use dask_client::{Dialect, Direct, ErrorKind, Future, Plugin, WorkerHealth, py, python_module};
 use dask_live_tests::rounds::{another, over, releases_and};
 use dask_live_tests::scenarios::{Outcome, Stage};
 use dask_live_tests::{PATIENCE, checks, ensure, ensure_eq};
@@ -26,6 +26,7 @@ async fn functions_plugins_files_and_actors() {
         uploads_files,
         calls_actors,
         calls_actors_out_of_reach,
+        calls_actors_directly_only_where_it_may,
     ];
     over(releases, |builder| builder, checks).await;
 }
@@ -285,6 +286,26 @@ async fn calls_actors_out_of_reach(stage: &Stage) -> Outcome {
     let message = error.python().map(|python| python.message.as_str()).unwrap_or_default();
     ensure!(message.contains("unsupported operand"), "{error:?}");
     client.close().await;
+    Ok(())
+}
+
+async fn calls_actors_directly_only_where_it_may(stage: &Stage) -> Outcome {
+    let source = "def count(dask_worker):\n    return len(dask_worker._comms)";
+    for (direct, more) in [(Direct::Never, 0), (Direct::Auto, 1)] {
+        let client = stage.cluster.client().direct(direct).connect().await?;
+        let future: Future<()> =
+            client.submit(py("only_on_workers:Account").arg(1).actor().workers(["first"])).await?;
+        let account = client.actor(&future).await?;
+        // Asked through the scheduler, which has its own connection from then on.
+        let connections = async || {
+            let counts = client.run::<i64>(python_module(source, "count")).workers(["first"]).await?;
+            counts.into_values().next().unwrap_or(Ok(0))
+        };
+        let before = connections().await?;
+        ensure_eq!(account.call::<i64>("deposit").arg(5).await?, 6);
+        ensure_eq!(connections().await? - before, more);
+        client.close().await;
+    }
     Ok(())
 }
 

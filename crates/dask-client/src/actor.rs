@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::call::Args;
 use crate::client::Client;
+use crate::direct::Direct;
 use crate::error::{Error, ErrorKind, Result};
 use crate::future::Future;
 use crate::net::address::Address;
@@ -83,7 +84,8 @@ impl Actor {
 
     /// Calls a method. Calls that are made at the same time may run in any order.
     ///
-    /// Calls go to the worker itself, or through the scheduler if the worker cannot be reached from here.
+    /// Calls go to the worker itself, or through the scheduler if the worker cannot be reached from here or is not to be
+    /// ([`ClientBuilder::direct`](crate::ClientBuilder::direct)).
     ///
     /// Op `actor_execute`, every release.
     pub fn call<R>(&self, method: impl Into<String>) -> ActorCall<'_, R> {
@@ -122,7 +124,7 @@ impl Actor {
         let deadline = deadline.unwrap_or(shared.settings.rpc_timeout);
         let op = request.op();
         let direct = self.direct.get_or_init(|| async {
-            if shared.settings.connect_via.is_some() {
+            if shared.settings.connect_via.is_some() || shared.settings.direct == Direct::Never {
                 return None;
             }
             let address: Address = self.worker.parse().ok()?;

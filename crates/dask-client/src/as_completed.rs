@@ -12,7 +12,7 @@ use dask_wire::{FromPython, Key};
 use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::client::{Client, Handle};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +29,8 @@ const BULKY_BATCH: usize = 4;
 const FETCHES: usize = 4;
 /// Results fetched and not yet taken, above which no more are fetched.
 const AHEAD: usize = 2 * BATCH;
+/// A time so far away that it never comes: thirty years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 impl Client {
     /// The futures with their results, each as soon as it is there, as a stream. A task that failed comes with its error.
@@ -95,7 +97,9 @@ impl<R: FromPython> Stream for AsCompleted<R> {
 /// A limit on a stream of results, and the reason why it passed.
 pub(crate) struct Deadline {
     after: Duration,
-    sleep: Pin<Box<Sleep>>,
+    until: Instant,
+    /// Begun when first polled: what is made outside of a runtime may still be polled inside of one.
+    sleep: Option<Pin<Box<Sleep>>>,
     diagnosing: Option<BoxFuture<'static, Error>>,
     error: Option<Error>,
 }
@@ -108,7 +112,9 @@ impl std::fmt::Debug for Deadline {
 
 impl Deadline {
     pub(crate) fn new(after: Duration) -> Self {
-        Self { after, sleep: Box::pin(tokio::time::sleep(after)), diagnosing: None, error: None }
+        // As tokio does it with what lies beyond its clock.
+        let until = Instant::now().checked_add(after).unwrap_or_else(|| Instant::now() + FAR);
+        Self { after, until, sleep: None, diagnosing: None, error: None }
     }
 
     /// Ready when time is up and the cluster was asked why.
@@ -121,7 +127,9 @@ impl Deadline {
                 self.error = Some(ready!(diagnosing.as_mut().poll(cx)));
                 continue;
             }
-            ready!(self.sleep.as_mut().poll(cx));
+            let until = self.until;
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            ready!(sleep.as_mut().poll(cx));
             let after = self.after;
             match harvest.first_open() {
                 Some(key) => {

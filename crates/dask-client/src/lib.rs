@@ -19,6 +19,8 @@
 mod actor;
 mod as_completed;
 mod batch;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod call;
 mod cancel;
 mod client;
