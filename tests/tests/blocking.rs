@@ -12,6 +12,8 @@ use dask_local::Protocol;
 /// For a wait that must end in vain.
 const A_WHILE: Duration = Duration::from_millis(300);
 
+type Check = fn(&Client) -> Result<(), Failure>;
+
 #[test]
 fn every_call_can_be_waited_for() {
     // Clusters are started and stopped in a runtime, in which nothing else happens.
@@ -19,7 +21,7 @@ fn every_call_can_be_waited_for() {
     for release in releases() {
         let cluster = runtime.block_on(TestCluster::start(&release, Protocol::Tcp)).unwrap();
         let client = cluster.client().connect().wait().unwrap();
-        let checks: &[(&str, fn(&Client) -> Result<(), Failure>)] = &[
+        let checks: &[(&str, Check)] = &[
             ("works", works),
             ("iterates", iterates),
             ("moves_data", moves_data),
