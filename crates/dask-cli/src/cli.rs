@@ -10,7 +10,7 @@ pub(crate) use act::{Cancel, Restart, Retire, Upload};
 pub(crate) use look::Top;
 pub(crate) use look::{Doctor, Dump, Events, Export, Logs, TaskOf, Tasks};
 pub(crate) use measure::{Bench, Latency, Shape};
-pub(crate) use probe::{ExitStyle, Live, Probe, ProbeFormat, Ready, Report};
+pub(crate) use probe::{ExitStyle, Health, Live, Probe, ProbeFormat, Ready, Report};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -124,7 +124,7 @@ pub(crate) enum Command {
     /// The cluster's workers.
     Workers(Cluster),
     /// Has every worker execute something.
-    Health(Cluster),
+    Health(Health),
     /// Answers by exit code, for Kubernetes, cron and CI.
     #[command(subcommand)]
     Probe(Probe),
@@ -223,13 +223,22 @@ pub(crate) struct Up {
 
 /// Options of `call`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = r#"With --source the callable is defined by a Python file of this machine, which goes along with the task: nothing needs
+to be installed on the cluster. MODULE is then the name of the file without .py; whatever it is, it is not looked for on
+the cluster. The file runs once per process of a worker, and what it imports must be there.
+
+A task's exception ends with exit code 6: a traceback on stderr, {"error": {"type", "message", "traceback"}} on stdout.
+
+Examples:
   dask-rs call operator:add 1 2
   dask-rs call math:dist '[0, 0]' '[3, 4]'
   dask-rs call operator:add -- -x y
-  dask-rs call builtins:sorted '[3, 1, 2]' --kwargs '{\"reverse\": true}'")]
+  dask-rs call builtins:sorted '[3, 1, 2]' --kwargs '{"reverse": true}'
+  dask-rs call model:score 41 --source model.py"#
+)]
 pub(crate) struct Call {
-    /// What to call, as module:name.
+    /// What to call, as module:name; the name may be dotted.
     #[arg(value_name = "MODULE:QUALNAME")]
     pub(crate) callable: String,
     /// Arguments: JSON, or else a text.
@@ -238,6 +247,9 @@ pub(crate) struct Call {
     /// Keyword arguments, as a JSON object.
     #[arg(long, value_name = "JSON")]
     pub(crate) kwargs: Option<String>,
+    /// The Python file that defines the callable; - reads it from stdin.
+    #[arg(long, value_name = "FILE.py")]
+    pub(crate) source: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
 }

@@ -1,29 +1,49 @@
-//! From options to a client.
+//! From options to a client, and how long all of it may take.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dask_client::{Client, ClientBuilder, TlsConfig, Verify};
 
 use crate::cli::{Cluster, TlsVerify};
-use crate::failure::Failure;
+use crate::commands::Context;
+use crate::failure::{Failure, UNUSABLE};
+use crate::{output, progress};
 
 /// The default of `--timeout`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The default of `--timeout` for probes.
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// What knows better why it was late ends at the deadline; what does not is ended this much later.
+const GRACE: Duration = Duration::from_millis(100);
 
 impl Cluster {
-    /// How long the command may take.
+    /// How long the command may take, in all.
     pub(crate) fn deadline(&self) -> Duration {
         self.timeout.unwrap_or(TIMEOUT)
     }
 
-    /// A client's settings by these options.
+    /// What is left of that.
+    pub(crate) fn left(&self, context: Context) -> Duration {
+        self.deadline().saturating_sub(context.started.elapsed()).max(Duration::from_millis(1))
+    }
+
+    /// A client's settings: by these options and their variables, else as Dask's own configuration has them.
     pub(crate) fn builder(&self, timeout: Duration) -> Result<ClientBuilder, Failure> {
-        let mut builder =
-            Client::builder().address(self.address()?).connect_timeout(timeout).rpc_timeout(timeout);
-        if self.tls_ca_file.is_some() || self.tls_cert.is_some() {
-            let mut tls = TlsConfig::new().verify(match self.tls_verify {
+        let mut builder = ClientBuilder::from_env()?;
+        if let Some(address) = self.scheduler.as_deref().filter(|address| !address.is_empty()) {
+            builder = builder.address(address);
+        } else if let Some(file) = &self.scheduler_file {
+            builder = builder.scheduler_file(file)?;
+        } else if builder.get_address().is_none() {
+            return Err(Failure::config(
+                "which cluster? Give --scheduler ADDR, set DASK_SCHEDULER_ADDRESS, or give --scheduler-file FILE \
+                 (or try: dask-rs demo)",
+            ));
+        }
+        let tls = builder.get_tls().cloned();
+        if tls.is_some() || self.tls_ca_file.is_some() || self.tls_cert.is_some() {
+            let mut tls = tls.unwrap_or_else(TlsConfig::new).verify(match self.tls_verify {
                 TlsVerify::Name => Verify::Name,
                 TlsVerify::Chain => Verify::Chain,
                 TlsVerify::Pinned => Verify::Pinned,
@@ -39,33 +59,70 @@ impl Cluster {
             }
             builder = builder.tls(tls);
         }
-        Ok(builder)
+        Ok(builder.connect_timeout(timeout).rpc_timeout(timeout))
     }
 
-    /// Connects within the deadline.
-    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        Ok(self.builder(self.deadline())?.connect().await?)
-    }
-
-    /// The scheduler's address: by option or environment, else out of a scheduler file.
+    /// The scheduler's address, from wherever the client has it.
     pub(crate) fn address(&self) -> Result<String, Failure> {
-        if let Some(address) = self.scheduler.as_deref().filter(|address| !address.is_empty()) {
-            return Ok(address.to_owned());
-        }
-        let Some(path) = &self.scheduler_file else {
-            return Err(Failure::config(
-                "which cluster? Give --scheduler ADDR, set DASK_SCHEDULER_ADDRESS, or give --scheduler-file FILE \
-                 (or try: dask-rs demo)",
-            ));
-        };
-        let shown = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::config(format!("cannot read the scheduler file {shown}: {error}")))?;
-        let file: serde_json::Value = serde_json::from_str(&text)
-            .map_err(|error| Failure::config(format!("the scheduler file {shown} is not JSON: {error}")))?;
-        file.get("address")
-            .and_then(serde_json::Value::as_str)
-            .map(str::to_owned)
-            .ok_or_else(|| Failure::config(format!("the scheduler file {shown} has no address")))
+        Ok(self.builder(self.deadline())?.get_address().unwrap_or_default().to_owned())
     }
+
+    /// Connects within what is left of the deadline; requests get as much.
+    pub(crate) async fn connect(&self, context: Context) -> Result<Client, Failure> {
+        self.open(context, self.left(context)).await
+    }
+
+    /// Connects within a time. Says once if the scheduler's release is not a known one.
+    pub(crate) async fn open(&self, context: Context, timeout: Duration) -> Result<Client, Failure> {
+        let builder = self.builder(timeout)?;
+        let address = builder.get_address().unwrap_or_default().to_owned();
+        let opening = tokio::time::timeout(timeout + GRACE / 2, builder.connect());
+        let client = match progress::patient(context.quiet, &format!("connecting to {address}"), opening)
+            .await
+        {
+            Ok(client) => client?,
+            // Each step up to the handshake ends by the deadline itself: what is late is the first answer.
+            Err(_) => {
+                let words =
+                    format!("{address} does not answer within {timeout:?}, though it accepts connections");
+                return Err(Failure::new(UNUSABLE, words));
+            }
+        };
+        tell_unknown_release(context, &client);
+        Ok(client)
+    }
+
+    /// Does something that must be over by the deadline, with a spinner where it takes long.
+    pub(crate) async fn within<T>(
+        &self,
+        context: Context,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let work = tokio::time::timeout(self.left(context) + GRACE, work);
+        match progress::patient(context.quiet, "waiting for the cluster", work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::new(
+                UNUSABLE,
+                format!(
+                    "the cluster did not answer everything within {:?}; give it longer with --timeout",
+                    self.deadline()
+                ),
+            )),
+        }
+    }
+}
+
+/// Says once that a scheduler's release is not a known one.
+fn tell_unknown_release(context: Context, client: &Client) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let dialect = client.dialect();
+    if dialect.is_known() || TOLD.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let words = format!(
+        "release {} is not among those this program was checked against (up to {}); it speaks the nearest dialect",
+        dialect.release(),
+        dask_wire::dialect::NEWEST_KNOWN
+    );
+    output::say(context.quiet, &words);
 }

@@ -41,7 +41,7 @@ impl Failure {
 
     pub(crate) fn print(&self) {
         use owo_colors::OwoColorize;
-        anstream::eprintln!("{} {}", "error:".red().bold(), self.message);
+        crate::output::words(&format!("{} {}", "error:".red().bold(), self.message));
     }
 }
 
@@ -70,6 +70,17 @@ impl From<dask_client::Error> for Failure {
 
 impl From<dask_local::Error> for Failure {
     fn from(error: dask_local::Error) -> Self {
-        Self::new(CONFIG, error.to_string())
+        use dask_local::Error;
+        let code = match &error {
+            Error::BadRelease { .. }
+            | Error::BadSetting { .. }
+            | Error::UnknownRelease { .. }
+            | Error::NoPython { .. }
+            | Error::PortTaken { .. } => CONFIG,
+            Error::NoNetwork { .. } => CONNECT,
+            // Something was started, and did not get well.
+            _ => UNUSABLE,
+        };
+        Self::new(code, error.to_string())
     }
 }

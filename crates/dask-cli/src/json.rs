@@ -7,8 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use dask_client::{Gathered, Node, PythonError};
 use dask_pickle::{Kind, View};
 use dask_wire::Value as Wire;
+use dask_wire::exception::TraceFrame;
 use dask_wire::family::{CollectionKind, Decoded};
 use dask_wire::numpy::{Element, NdArray};
+use serde::de::DeserializeOwned;
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Number, Value as Json, json};
 
@@ -28,17 +30,73 @@ pub(crate) fn of_wire(value: &Wire<'_>) -> Json {
 }
 
 /// `{"error": …}` as scripts read it.
-pub(crate) fn of_error(error: &PythonError) -> Json {
-    let class = match error.module.as_str() {
-        "" | "builtins" => error.class.clone(),
-        module => format!("{module}.{}", error.class),
+pub(crate) fn error(class: &str, message: &str, frames: &[TraceFrame]) -> Json {
+    let frame =
+        |frame: &TraceFrame| json!({ "file": frame.file, "line": frame.line, "function": frame.function });
+    let frames: Vec<Json> = frames.iter().map(frame).collect();
+    json!({ "error": { "type": class, "message": message, "traceback": frames } })
+}
+
+/// The same of an exception.
+pub(crate) fn of_error(python: &PythonError) -> Json {
+    let class = match python.module.as_str() {
+        "" | "builtins" => python.class.clone(),
+        module => format!("{module}.{}", python.class),
     };
-    let frames: Vec<Json> = error
-        .traceback
-        .iter()
-        .map(|frame| json!({ "file": frame.file, "line": frame.line, "function": frame.function }))
-        .collect();
-    json!({ "error": { "type": class, "message": error.message, "traceback": frames } })
+    error(&class, &python.message, &python.traceback)
+}
+
+/// Reads JSON and keeps integers of any length: those beyond 64 bits as `{"$int": "…"}`.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    match with_long_integers(text) {
+        None => serde_json::from_str(text),
+        // A mistake is told by its place in the text as it was given, where that shows it, too.
+        Some(marked) => serde_json::from_str(&marked)
+            .map_err(|error| serde_json::from_str::<T>(text).err().unwrap_or(error)),
+    }
+}
+
+/// JSON with each integer beyond 64 bits marked; `None` if there is none. Of what is no JSON it makes no JSON.
+fn with_long_integers(text: &str) -> Option<String> {
+    let mut marked = String::new();
+    let mut rest = text;
+    let mut quoted = false;
+    let mut copied = text;
+    while let Some(first) = rest.chars().next() {
+        let number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+        let length = match first {
+            '\\' if quoted => 1 + rest.chars().nth(1).map_or(0, char::len_utf8),
+            '"' => {
+                quoted = !quoted;
+                1
+            }
+            first if !quoted && number(first) => rest.find(|c| !number(c)).unwrap_or(rest.len()),
+            first => first.len_utf8(),
+        };
+        let (word, after) = rest.split_at(length);
+        if !quoted && is_long_integer(word) {
+            let before = copied.len() - rest.len();
+            marked.push_str(copied.get(..before).unwrap_or_default());
+            marked.push_str(&format!("{{\"$int\":\"{word}\"}}"));
+            copied = after;
+        }
+        rest = after;
+    }
+    if marked.is_empty() {
+        return None;
+    }
+    Some(marked + copied)
+}
+
+/// Whether this is an integer as JSON writes it, and neither `i64` nor `u64` holds it.
+fn is_long_integer(word: &str) -> bool {
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    let shortest = u64::MAX.to_string().len() - 1;
+    digits.len() >= shortest
+        && !digits.starts_with('0')
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && word.parse::<i64>().is_err()
+        && word.parse::<u64>().is_err()
 }
 
 fn tagged(tag: &str, value: impl Into<Json>) -> Json {
@@ -58,6 +116,15 @@ fn float(value: f64) -> Json {
     }
 }
 
+/// A number as far as others read it exactly, else a text.
+fn integer(value: &impl std::fmt::Display) -> Json {
+    let text = value.to_string();
+    match text.parse::<u64>() {
+        Ok(value) => Json::from(value),
+        Err(_) => tagged("$int", text),
+    }
+}
+
 fn object(class: &str) -> Json {
     tagged("$python", json!({ "class": class }))
 }
@@ -66,9 +133,10 @@ fn shown_as(class: &str, repr: String) -> Json {
     tagged("$python", json!({ "class": class, "repr": repr }))
 }
 
-/// An object if all keys are texts, else pairs.
+/// An object if all keys are texts, else pairs. Pairs, too, where the object would read like one of the other notations.
 fn dict(pairs: Vec<(Json, Json)>) -> Json {
-    if pairs.iter().all(|(key, _)| key.is_string()) {
+    let alike = matches!(pairs.as_slice(), [(Json::String(key), _)] if key.starts_with('$'));
+    if !alike && pairs.iter().all(|(key, _)| key.is_string()) {
         let text = |key| match key {
             Json::String(text) => text,
             _ => String::new(),
@@ -83,25 +151,31 @@ struct Shown {
 }
 
 impl Shown {
+    /// Counts one more value; the depth left for what it holds, unless the limits are reached.
+    fn enter(&mut self, depth: usize) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        depth.checked_sub(1)
+    }
+
     fn decoded(&mut self, value: &Decoded, depth: usize) -> Json {
+        if let Decoded::Pickle(tree) = value {
+            return self.view(tree.root(), depth);
+        }
+        let Some(deeper) = self.enter(depth) else { return object("…") };
         match value {
-            Decoded::Pickle(tree) => self.view(tree.root(), depth),
             Decoded::Bytes(data) | Decoded::ByteArray(data) | Decoded::Memoryview { data, .. } => bytes(data),
-            Decoded::Array(array) => ndarray(array),
+            Decoded::Array(array) => self.ndarray(array),
             Decoded::Arrow { stream, .. } => tagged("$arrow", STANDARD.encode(stream)),
             Decoded::Msgpack(value) => self.wire(value, depth),
-            Decoded::Collection { kind, items } => {
-                let Some(depth) = depth.checked_sub(1) else { return object(kind.name()) };
-                match kind {
-                    CollectionKind::Dict => {
-                        let pairs = items.iter().map(|(key, value)| {
-                            let key = key.as_ref().map_or(Json::Null, |key| self.wire(key, depth));
-                            (key, self.decoded(value, depth))
-                        });
-                        dict(pairs.collect())
-                    }
-                    _ => Json::Array(items.iter().map(|(_, item)| self.decoded(item, depth)).collect()),
-                }
+            Decoded::Collection { kind: CollectionKind::Dict, items } => {
+                let pairs = items.iter().map(|(key, value)| {
+                    let key = key.as_ref().map_or(Json::Null, |key| self.wire(key, deeper));
+                    (key, self.decoded(value, deeper))
+                });
+                dict(pairs.collect())
+            }
+            Decoded::Collection { items, .. } => {
+                Json::Array(items.iter().map(|(_, item)| self.decoded(item, deeper)).collect())
             }
             Decoded::Opaque { type_name, .. } => object(type_name),
             Decoded::Unserializable(text) => shown_as("unserializable", text.clone()),
@@ -110,19 +184,12 @@ impl Shown {
     }
 
     fn view(&mut self, view: View<'_>, depth: usize) -> Json {
-        self.left = self.left.saturating_sub(1);
-        let Some(deeper) = depth.checked_sub(1).filter(|_| self.left > 0) else { return object("…") };
+        let Some(deeper) = self.enter(depth) else { return object("…") };
         match view.kind() {
             Kind::None => Json::Null,
             Kind::Bool => Json::from(view.as_bool()),
             Kind::Int => Json::from(view.as_i64()),
-            Kind::BigInt => match view.to_bigint() {
-                Some(value) => match u64::try_from(&value) {
-                    Ok(value) => Json::from(value),
-                    Err(_) => tagged("$int", value.to_string()),
-                },
-                None => Json::Null,
-            },
+            Kind::BigInt => view.to_bigint().map_or(Json::Null, |value| integer(&value)),
             Kind::Float => float(view.as_f64().unwrap_or(f64::NAN)),
             Kind::Str => Json::from(view.as_str()),
             Kind::Surrogates => Json::from(String::from_utf8_lossy(view.as_str_bytes().unwrap_or_default())),
@@ -143,7 +210,7 @@ impl Shown {
 
     fn object(&mut self, view: View<'_>, depth: usize) -> Json {
         if let Ok(array) = NdArray::from_view(view) {
-            return ndarray(&array);
+            return self.ndarray(&array);
         }
         let class = view.class_name().map_or_else(
             || "object".to_owned(),
@@ -166,12 +233,12 @@ impl Shown {
 
     fn plain(&mut self, value: &dask_pickle::Value, depth: usize) -> Json {
         use dask_pickle::Value;
-        let Some(deeper) = depth.checked_sub(1) else { return object("…") };
+        let Some(deeper) = self.enter(depth) else { return object("…") };
         match value {
             Value::None => Json::Null,
             Value::Bool(value) => Json::from(*value),
             Value::Int(value) => Json::from(*value),
-            Value::BigInt(value) => tagged("$int", value.to_string()),
+            Value::BigInt(value) => integer(value),
             Value::Float(value) => float(*value),
             Value::Str(text) => Json::from(text.as_str()),
             Value::Bytes(data) | Value::ByteArray(data) => bytes(data),
@@ -197,7 +264,7 @@ impl Shown {
     }
 
     fn wire(&mut self, value: &Wire<'_>, depth: usize) -> Json {
-        let Some(deeper) = depth.checked_sub(1) else { return object("…") };
+        let Some(deeper) = self.enter(depth) else { return object("…") };
         match value {
             Wire::Nil => Json::Null,
             Wire::Bool(value) => Json::from(*value),
@@ -215,12 +282,23 @@ impl Shown {
             other => object(other.kind()),
         }
     }
-}
 
-fn ndarray(array: &NdArray) -> Json {
-    let mut elements = array.elements().map(element);
-    let data = nested(array.shape(), &mut elements);
-    tagged("$ndarray", json!({ "dtype": array.dtype().to_string(), "shape": array.shape(), "data": data }))
+    fn ndarray(&mut self, array: &NdArray) -> Json {
+        // Empty lists count, too: a length of 0 makes many of them.
+        let lengths = array.shape().iter().map(|length| (*length).max(1));
+        let count = lengths.fold(1usize, usize::saturating_mul);
+        let data = match self.left.checked_sub(count) {
+            Some(left) => {
+                self.left = left;
+                nested(array.shape(), &mut array.elements().map(element))
+            }
+            None => object("…"),
+        };
+        tagged(
+            "$ndarray",
+            json!({ "dtype": array.dtype().to_string(), "shape": array.shape(), "data": data }),
+        )
+    }
 }
 
 /// Nested arrays of elements in C order.
@@ -304,9 +382,15 @@ impl Serialize for Argument<'_> {
                     };
                 }
                 let mut pairs = map.iter();
-                if let (Some((tag, value)), None) = (pairs.next(), pairs.next())
-                    && let Some(result) = special(tag, value)
-                {
+                let lone = pairs.next().filter(|_| map.len() == 1);
+                if let Some(pairs) = lone.and_then(|(tag, value)| dict_pairs(tag, value)) {
+                    let mut out = serializer.serialize_map(Some(pairs.len()))?;
+                    pairs
+                        .iter()
+                        .try_for_each(|(key, value)| out.serialize_entry(&self.of(key), &self.of(value)))?;
+                    return out.end();
+                }
+                if let Some(result) = lone.and_then(|(tag, value)| special(tag, value)) {
                     return match result {
                         Ok(special) => special.serialize(serializer),
                         Err(error) => Err(S::Error::custom(error)),
@@ -318,6 +402,18 @@ impl Serialize for Argument<'_> {
             }
         }
     }
+}
+
+/// The pairs of `{"$dict": [[key, value], …]}`.
+fn dict_pairs<'a>(tag: &str, value: &'a Json) -> Option<Vec<(&'a Json, &'a Json)>> {
+    let pairs = value.as_array().filter(|_| tag == "$dict")?;
+    pairs
+        .iter()
+        .map(|pair| match pair.as_array().map(Vec::as_slice) {
+            Some([key, value]) => Some((key, value)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Values that JSON has no form of its own for.
@@ -348,4 +444,55 @@ fn special(tag: &str, value: &Json) -> Option<Result<Special, String>> {
             .map_err(|error| format!("$int {text:?}: {error}")),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_any_length_are_kept() {
+        let long = "123456789012345678901234567890";
+        let read = |text: &str| parse::<Json>(text).unwrap();
+        assert_eq!(read(long), json!({ "$int": long }));
+        assert_eq!(read(&format!("[-{long}, 1, {{\"a\": {long}}}]")), {
+            json!([{ "$int": format!("-{long}") }, 1, { "a": { "$int": long } }])
+        });
+        // Neither what fits, nor texts, nor other numbers.
+        for text in
+            ["18446744073709551615", "-9223372036854775808", "1e300", "123456789012345678901.5", "null"]
+        {
+            assert_eq!(with_long_integers(text), None, "{text}");
+        }
+        assert_eq!(read(&format!("\"{long}\"")), long);
+        assert_eq!(read(&format!("[\"a\\\"{long}\", \"é\"]")), json!([format!("a\"{long}"), "é"]));
+        // What is no JSON stays none.
+        for text in ["12345678901234567890123x", "0012345678901234567890123", "{123456789012345678901234: 1}"]
+        {
+            assert!(parse::<Json>(text).is_err(), "{text}");
+        }
+        assert!(read("18446744073709551616").is_object());
+    }
+
+    #[test]
+    fn dicts_are_not_taken_for_other_notations() {
+        let text = |text: &str| Json::from(text);
+        assert_eq!(dict(vec![(text("$bytes"), text("x"))]), json!({ "$dict": [["$bytes", "x"]] }));
+        assert_eq!(dict(vec![(text("$a"), 1.into()), (text("b"), 2.into())]), json!({ "$a": 1, "b": 2 }));
+        assert_eq!(dict(vec![(1.into(), 2.into())]), json!({ "$dict": [[1, 2]] }));
+    }
+
+    #[test]
+    fn the_limits_hold_for_every_kind_of_value() {
+        let many = Wire::Array(vec![Wire::Array(vec![Wire::Nil; 10]); 10]);
+        let mut shown = Shown { left: 15 };
+        let text = shown.wire(&many, DEPTH).to_string();
+        assert_eq!(text.matches("null").count(), 12, "{text}");
+        assert_eq!(shown.left, 0);
+        let mut deep = Wire::Nil;
+        for _ in 0..1000 {
+            deep = Wire::Array(vec![deep]);
+        }
+        assert!(of_wire(&deep).to_string().contains('…'));
+    }
 }

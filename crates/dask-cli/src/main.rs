@@ -9,6 +9,7 @@ mod failure;
 mod hist;
 mod json;
 mod output;
+mod progress;
 
 use std::process::ExitCode;
 

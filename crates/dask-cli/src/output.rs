@@ -1,10 +1,12 @@
 //! Printing: data on stdout, words on stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value as Json;
+
+use crate::progress;
+pub(crate) use crate::progress::spinner;
 
 /// Prints one JSON value as one line of data.
 pub(crate) fn line(value: &Json) {
@@ -13,6 +15,7 @@ pub(crate) fn line(value: &Json) {
 
 /// Prints a line of data. A reader that has gone away is no error.
 pub(crate) fn data(text: &str) {
+    progress::hide();
     let mut out = anstream::stdout();
     drop(writeln!(out, "{text}"));
     drop(out.flush());
@@ -21,8 +24,14 @@ pub(crate) fn data(text: &str) {
 /// Says something on stderr, unless asked to be quiet.
 pub(crate) fn say(quiet: bool, text: &str) {
     if !quiet {
-        anstream::eprintln!("{text}");
+        words(text);
     }
+}
+
+/// Says something on stderr in any case.
+pub(crate) fn words(text: &str) {
+    progress::hide();
+    anstream::eprintln!("{text}");
 }
 
 /// A duration for people: three significant digits.
@@ -52,45 +61,6 @@ pub(crate) fn bytes(count: u64) -> String {
 /// A duration in nanoseconds for JSON.
 pub(crate) fn nanos(duration: Duration) -> Json {
     Json::from(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// A spinner on a terminal; otherwise nothing is drawn.
-pub(crate) fn spinner(quiet: bool) -> ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
-}
-
-/// Awaits something; if it takes longer than a second, a spinner says on a terminal what.
-pub(crate) async fn patient<T>(quiet: bool, what: &str, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), &mut work).await {
-        return done;
-    }
-    let spinner = spinner(quiet);
-    spinner.set_message(what.to_owned());
-    let done = work.await;
-    spinner.finish_and_clear();
-    done
-}
-
-/// A bar on a terminal; otherwise nothing is drawn.
-pub(crate) fn bar(quiet: bool, total: u64, what: &'static str) -> ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(total);
-    if let Ok(style) = ProgressStyle::with_template("  {msg} {wide_bar} {pos}/{len}") {
-        bar.set_style(style);
-    }
-    bar.set_message(what);
-    bar
 }
 
 /// A table without lines, as column headers and rows.

@@ -163,6 +163,15 @@ impl Call {
         self
     }
 
+    /// Whether the call can be sent: the name of a callable is one, and every argument can be pickled. Sends nothing, and
+    /// needs no client; a call that cannot be sent says the same where it is used.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<()> {
+        self.parts.as_ref().map(drop).map_err(Error::clone)
+    }
+
     /// The task of this call; `name` makes a unique key for it.
     pub(crate) fn into_task(self, name: impl FnOnce(&str) -> Key) -> Result<Task> {
         let parts = self.parts?;

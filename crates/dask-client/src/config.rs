@@ -216,6 +216,17 @@ impl ClientBuilder {
         self
     }
 
+    /// The scheduler's address as far as these settings have one.
+    pub fn get_address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// The certificates as far as these settings have any.
+    #[cfg(feature = "tls")]
+    pub fn get_tls(&self) -> Option<&TlsConfig> {
+        self.tls.as_ref()
+    }
+
     pub(crate) fn parsed_address(&self) -> Result<Address> {
         let text = self.address.as_deref().ok_or_else(|| {
             Error::config("no scheduler address is given; pass one such as tcp://10.0.0.1:8786")

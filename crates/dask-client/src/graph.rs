@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dask_pickle::Ref;
 use dask_wire::family::Decoded;
-use dask_wire::graph::{Task, TaskOptions};
+use dask_wire::graph::{Submission, Task, TaskOptions};
 use dask_wire::{FromPython, Key};
 use serde::{Serialize, Serializer};
 
@@ -117,6 +117,18 @@ impl Graph {
     /// Whether there is no task.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
+    }
+
+    /// Whether the graph can run, as far as it shows by itself: no cycle, no key used twice, no mistake in a call. Sends
+    /// nothing, and needs no client. What tasks take from outside the graph is looked at when it is submitted.
+    ///
+    /// # Errors
+    /// The task at fault, by name.
+    pub fn check(&self) -> Result<()> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        Ok(Submission::new(self.tasks.clone(), Vec::new()).check(|_| true)?)
     }
 
     pub(crate) fn into_tasks(self) -> Result<Vec<Task>> {

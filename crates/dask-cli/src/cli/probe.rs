@@ -1,4 +1,4 @@
-//! Options of `probe`.
+//! Options of `probe` and `health`.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) struct Report {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProbeFormat {
-    /// One line for people.
+    /// For people: with --quiet nothing but the reason of a failure, on stderr.
     Text,
     /// One JSON object.
     Json,
@@ -45,6 +45,23 @@ pub(crate) enum ExitStyle {
     Nagios,
 }
 
+/// Options of `health`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each worker computes something in its event loop, so that one whose threads are all busy is healthy. As JSON it is a map
+from worker to {\"status\": \"OK\"}, or another status and the reason.
+
+Examples:
+  dask-rs health -s tcp://scheduler:8786
+  dask-rs health -o json | jq 'map_values(.status)'
+  dask-rs health --format prometheus > /var/lib/node_exporter/dask_workers.prom")]
+pub(crate) struct Health {
+    #[command(flatten)]
+    pub(crate) report: Report,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
 /// Options of `probe live`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -53,7 +70,7 @@ leaves no line in the scheduler's log and never touches the HTTP port.
 
 Examples:
   dask-rs probe live -s tcp://scheduler:8786
-  dask-rs probe live --timeout 500ms -q && echo alive
+  dask-rs probe live --timeout 500ms --quiet && echo alive
   dask-rs probe live --format prometheus > /var/lib/node_exporter/dask.prom")]
 pub(crate) struct Live {
     #[command(flatten)]

@@ -9,10 +9,10 @@ use super::Context;
 use super::look::keys;
 use crate::cli::{Cancel, Restart, Retire, Upload};
 use crate::failure::{Failure, UNHEALTHY, UNUSABLE};
-use crate::output;
+use crate::{output, progress};
 
 pub(super) async fn cancel(context: Context, options: &Cancel) -> Result<u8, Failure> {
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     let keys: Vec<Key> = options.keys.iter().map(|text| keys::parse(&client, text)).collect();
     let asked: WireValue<'static> = keys.iter().collect();
     let states = client.rpc("get_task_status", [("keys", asked)]).await?;
@@ -40,7 +40,7 @@ pub(super) async fn cancel(context: Context, options: &Cancel) -> Result<u8, Fai
 }
 
 pub(super) async fn retire(context: Context, options: &Retire) -> Result<u8, Failure> {
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     let known = client.scheduler_info().await?.workers;
     if let Some(stranger) = options.workers.iter().find(|worker| !known.contains_key(*worker)) {
         client.close().await;
@@ -57,7 +57,7 @@ pub(super) async fn retire(context: Context, options: &Retire) -> Result<u8, Fai
             false => client.retire_workers(workers).await,
         }
     };
-    let retired = output::patient(context.quiet, "moving data to other workers", asking).await?;
+    let retired = progress::patient(context.quiet, "moving data to other workers", asking).await?;
     client.close().await;
     match context.json() {
         true => output::line(&json!({ "retired": retired })),
@@ -76,7 +76,7 @@ pub(super) async fn retire(context: Context, options: &Retire) -> Result<u8, Fai
 }
 
 pub(super) async fn restart(context: Context, options: &Restart) -> Result<u8, Failure> {
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     let info = client.scheduler_info().await?;
     if !options.yes {
         let lonely = info.workers.values().filter(|worker| worker.nanny.is_none()).count();
@@ -102,7 +102,7 @@ pub(super) async fn restart(context: Context, options: &Restart) -> Result<u8, F
             false => client.restart(deadline).await,
         }
     };
-    output::patient(context.quiet, "waiting for the workers", asking).await?;
+    progress::patient(context.quiet, "waiting for the workers", asking).await?;
     let back = client.scheduler_info().await?.workers.len();
     client.close().await;
     match context.json() {
@@ -133,7 +133,7 @@ pub(super) async fn upload(context: Context, options: &Upload) -> Result<u8, Fai
     let name = options.file.file_name().and_then(|name| name.to_str()).map(str::to_owned);
     let name =
         name.ok_or_else(|| Failure::config(format!("{shown} has no file name that Python could use")))?;
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     let outcome = send(context, options, &client, &name, data).await;
     client.close().await;
     outcome
@@ -148,7 +148,7 @@ async fn send(
 ) -> Result<u8, Failure> {
     let asking = client.upload_bytes(name, &data, !options.no_load);
     // Newer schedulers import the file themselves, first.
-    let replies = output::patient(context.quiet, "sending the file", asking).await.map_err(|error| {
+    let replies = progress::patient(context.quiet, "sending the file", asking).await.map_err(|error| {
         match error.python() {
             Some(python) => {
                 Failure::new(UNUSABLE, format!("the cluster cannot use the file: {}", python.message))

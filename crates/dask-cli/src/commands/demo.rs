@@ -11,6 +11,7 @@ use super::local::listener;
 use crate::cli::Demo;
 use crate::failure::{Failure, UNHEALTHY};
 use crate::output::{self, nanos, pretty};
+use crate::progress;
 
 /// Texts that the graph counts words of.
 const CHUNKS: usize = 128;
@@ -25,7 +26,7 @@ pub(super) async fn run(context: Context, options: &Demo) -> Result<u8, Failure>
     say(&format!("Dask {} with {} workers, on this machine", options.release, options.workers));
 
     let mark = Instant::now();
-    let spinner = output::spinner(context.quiet);
+    let spinner = progress::spinner(context.quiet);
     let cluster = LocalCluster::builder()
         .release(&options.release)
         .workers(options.workers.into())
@@ -107,7 +108,7 @@ async fn compute(
     let tasks = graph.len();
 
     let mark = Instant::now();
-    let bar = output::bar(context.quiet, 3, "results");
+    let bar = progress::bar(context.quiet, 3, "results");
     let outputs = [common.key().clone(), distinct.key().clone(), words.key().clone()];
     let futures = client.submit_graph::<()>(graph, outputs).await?;
     phases.push(("submit", mark.elapsed()));

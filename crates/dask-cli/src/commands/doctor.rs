@@ -12,6 +12,7 @@ use super::{Context, skew};
 use crate::cli::{Cluster, Doctor};
 use crate::failure::{CONNECT, Failure, UNHEALTHY, code_of};
 use crate::output::{self, nanos, pretty};
+use crate::progress;
 
 /// A worker that was not heard of for longer is called silent.
 const SILENT: f64 = 30.0;
@@ -212,7 +213,7 @@ async fn examine(walk: &mut Walk, cluster: &Cluster, client: &Client) -> Result<
     }
     let mark = Instant::now();
     let patience = cluster.deadline();
-    let health = output::patient(walk.context.quiet, "asking every worker", client.health(patience)).await;
+    let health = progress::patient(walk.context.quiet, "asking every worker", client.health(patience)).await;
     let health = health.map_err(failed)?;
     let well = health.values().filter(|health| health.is_ok()).count();
     let now = super::look::now();

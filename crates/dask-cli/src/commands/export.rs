@@ -38,13 +38,14 @@ pub(super) async fn run(context: Context, options: &Export) -> Result<u8, Failur
     let listener = TcpListener::bind(options.listen).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
     // A wrong address or certificate is told at once, not at the first scrape.
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     let url = format!("http://{address}/metrics");
     match context.json() {
         true => output::line(&json!({ "metrics": url, "scheduler": client.address().to_string() })),
         false => output::data(&url),
     }
     let source = Arc::new(Source {
+        context,
         cluster: options.cluster.clone(),
         max_age: options.max_age,
         state: Mutex::new(State {
@@ -124,6 +125,7 @@ async fn answer(mut stream: TcpStream, source: &Source) -> std::io::Result<()> {
 
 /// The cluster, and what it answered last.
 struct Source {
+    context: Context,
     cluster: Cluster,
     max_age: Duration,
     state: Mutex<State>,
@@ -180,7 +182,7 @@ impl Source {
     async fn ask(&self, held: &mut Option<Client>) -> Result<Found, Failure> {
         let client = match held {
             Some(client) => client.clone(),
-            None => held.insert(self.cluster.connect().await?).clone(),
+            None => held.insert(self.cluster.open(self.context, self.cluster.deadline()).await?).clone(),
         };
         let mark = Instant::now();
         super::round_trip(&client).await?;

@@ -12,7 +12,7 @@ use super::call::task_failure;
 use crate::cli;
 use crate::failure::Failure;
 use crate::json::{self, Argument};
-use crate::output;
+use crate::progress;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,8 +72,8 @@ pub(super) async fn run(context: Context, options: &cli::Graph) -> Result<u8, Fa
         std::fs::read_to_string(&options.file)
     };
     let text = text.map_err(|error| Failure::config(format!("cannot read {shown}: {error}")))?;
-    let file: File = serde_json::from_str(&text)
-        .map_err(|error| Failure::config(format!("{shown} is not a graph: {error}")))?;
+    let file: File =
+        json::parse(&text).map_err(|error| Failure::config(format!("{shown} is not a graph: {error}")))?;
 
     let mut graph = dask_client::Graph::new();
     // Keys on the cluster get a unique part, so that no text of an argument can be mistaken for one.
@@ -98,21 +98,12 @@ pub(super) async fn run(context: Context, options: &cli::Graph) -> Result<u8, Fa
         .map(|name| node_of(&nodes, name, "\"outputs\"").cloned())
         .collect::<Result<Vec<Node>, Failure>>()?;
 
-    let client = options.cluster.connect().await?;
-    let spinner = output::spinner(context.quiet);
-    spinner.set_message(format!("{} tasks on {}", graph.len(), client.address()));
-    let deadline = options.cluster.deadline();
-    let computed = tokio::time::timeout(deadline, client.compute(graph, outputs)).await;
-    spinner.finish_and_clear();
-    let computed: Result<Vec<Gathered>, _> = match computed {
-        Ok(computed) => computed,
-        Err(_) => {
-            return Err(Failure::new(
-                crate::failure::UNUSABLE,
-                format!("the graph has no result after {deadline:?}; give it longer with --timeout"),
-            ));
-        }
-    };
+    graph.check()?;
+
+    let client = options.cluster.connect(context).await?;
+    let words = format!("{} tasks on {}", graph.len(), client.address());
+    let computing = client.compute(graph, outputs).deadline(options.cluster.left(context));
+    let computed: Result<Vec<Gathered>, _> = progress::patient(context.quiet, &words, computing).await;
     let code = match computed {
         Ok(results) => {
             let results: Map<String, Json> =
@@ -120,7 +111,7 @@ pub(super) async fn run(context: Context, options: &cli::Graph) -> Result<u8, Fa
             super::call::show(context, &Json::Object(results));
             Ok(0)
         }
-        Err(error) => task_failure(&error),
+        Err(error) => task_failure(&error, None),
     };
     client.close().await;
     code

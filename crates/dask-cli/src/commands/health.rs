@@ -1,33 +1,34 @@
 //! `dask-rs health`
 
-use serde_json::json;
+use std::time::{Duration, Instant};
 
 use super::Context;
-use crate::cli::Cluster;
+use super::probe::report::{self, Outcome};
+use crate::cli::Health;
 use crate::failure::{Failure, UNHEALTHY};
-use crate::output;
 
-pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failure> {
-    let client = cluster.connect().await?;
-    let health = client.health(cluster.deadline()).await?;
+pub(super) async fn run(context: Context, options: &Health) -> Result<u8, Failure> {
+    let mut outcome = Outcome::default();
+    let checked = options.cluster.within(context, check(context, options, &mut outcome)).await;
+    outcome.end(checked);
+    Ok(report::print(context, options.report, &outcome))
+}
+
+async fn check(context: Context, options: &Health, outcome: &mut Outcome) -> Result<(), Failure> {
+    let cluster = &options.cluster;
+    let client = super::probe::connect(context, cluster, cluster.left(context), outcome).await?;
+    let mark = Instant::now();
+    // But for the way back, so that it is known which workers were late.
+    let patience = cluster.left(context).mul_f64(0.9).max(Duration::from_millis(1));
+    let health = client.health(patience).await?;
     client.close().await;
-    if context.json() {
-        output::line(&json!(health));
-    } else {
-        output::data(&output::table(
-            &["worker", "status"],
-            health.iter().map(|(worker, health)| {
-                let reason = health.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-                vec![worker.clone(), format!("{}{reason}", health.status)]
-            }),
-        ));
-    }
-    if health.is_empty() {
-        return Err(Failure::new(UNHEALTHY, format!("{} has no workers", client.address())));
-    }
+    outcome.phase("execute", mark.elapsed());
     let ill = health.values().filter(|worker| !worker.is_ok()).count();
-    if ill > 0 {
-        return Err(Failure::new(UNHEALTHY, format!("{ill} of {} workers are not healthy", health.len())));
+    let count = health.len();
+    outcome.health = Some(health);
+    match (count, ill) {
+        (0, _) => Err(Failure::new(UNHEALTHY, format!("{} has no workers", client.address()))),
+        (_, 0) => Ok(()),
+        _ => Err(Failure::new(UNHEALTHY, format!("{ill} of {count} workers are not healthy"))),
     }
-    Ok(0)
 }

@@ -158,7 +158,7 @@ pub(super) async fn run(context: Context, options: &Latency) -> Result<u8, Failu
         ticker.finish();
         return Ok(0);
     }
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     output::say(context.quiet, &format!("{}, Dask {}", client.address(), client.release()));
     let rounds = rounds(options, &client, &mut ticker, end);
     let outcome = tokio::select! {

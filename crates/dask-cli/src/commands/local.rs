@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Context;
 use crate::cli::Up;
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, progress};
 
 /// Shows what `dask-local` is doing: on a terminal as a spinner, otherwise as lines on stderr.
 pub(super) fn listener(context: Context, spinner: &ProgressBar) -> Arc<dyn Fn(&Event) + Send + Sync> {
@@ -26,7 +26,7 @@ pub(super) fn listener(context: Context, spinner: &ProgressBar) -> Arc<dyn Fn(&E
 }
 
 pub(super) async fn up(context: Context, options: &Up) -> Result<u8, Failure> {
-    let spinner = output::spinner(context.quiet);
+    let spinner = progress::spinner(context.quiet);
     let cluster = LocalCluster::builder()
         .release(&options.release)
         .workers(options.workers.into())

@@ -15,7 +15,7 @@ use crate::output;
 const COLUMNS: usize = 4;
 
 pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failure> {
-    let client = cluster.connect().await?;
+    let client = cluster.connect(context).await?;
     let versions = client.versions().await?;
     let dialect = client.dialect();
     client.close().await;

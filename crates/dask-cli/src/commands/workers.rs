@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::output;
 
 pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failure> {
-    let client = cluster.connect().await?;
+    let client = cluster.connect(context).await?;
     let info = client.scheduler_info().await?;
     client.close().await;
     if context.json() {

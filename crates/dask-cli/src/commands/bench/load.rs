@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::record::{Ended, Record, Sample};
 use super::shape::Work;
 use crate::failure::Failure;
-use crate::output;
+use crate::progress;
 
 /// When requests are sent, and how many.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ impl<'a> Load<'a> {
     async fn measure(&self) -> Result<Record, Failure> {
         let mut record = Record::new(self.plan.duration);
         let start = Instant::now();
-        let bar = output::spinner(self.quiet);
+        let bar = progress::spinner(self.quiet);
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
         let mut flying = FuturesUnordered::new();
         let mut pace = Pace::new(self.plan, start);

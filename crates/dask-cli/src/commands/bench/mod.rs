@@ -48,7 +48,7 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
         deadline: options.cluster.deadline(),
     };
 
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     let environment = report::Environment::of(&client).await?;
     if environment.workers == 0 {
         client.close().await;

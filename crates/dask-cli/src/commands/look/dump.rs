@@ -9,11 +9,11 @@ use crate::cli::Dump;
 use crate::commands::Context;
 use crate::failure::Failure;
 use crate::json::of_wire;
-use crate::output;
+use crate::{output, progress};
 
 pub(in crate::commands) async fn run(context: Context, options: &Dump) -> Result<u8, Failure> {
-    let client = options.cluster.connect().await?;
-    let state = output::patient(context.quiet, "asking scheduler and workers", ask(&client, options)).await;
+    let client = options.cluster.connect(context).await?;
+    let state = progress::patient(context.quiet, "asking scheduler and workers", ask(&client, options)).await;
     client.close().await;
     let state = state?;
     let Some(path) = &options.file else {

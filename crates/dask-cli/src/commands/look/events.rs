@@ -11,7 +11,7 @@ use crate::json::of_wire;
 use crate::output;
 
 pub(in crate::commands) async fn run(context: Context, options: &Events) -> Result<u8, Failure> {
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     let outcome = match &options.topic {
         None => topics(context, &client).await,
         Some(topic) => {

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::output;
 
 pub(in crate::commands) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failure> {
-    let client = cluster.connect().await?;
+    let client = cluster.connect(context).await?;
     let info = client.scheduler_info().await?;
     let identity = client.rpc("identity", []).await?;
     let states = survey::states(&client).await?;

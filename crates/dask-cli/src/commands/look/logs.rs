@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::Logs;
 use crate::commands::Context;
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, progress};
 
 /// Levels of Python's logging, from least to most.
 const LEVELS: [&str; 5] = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
@@ -24,7 +24,7 @@ pub(in crate::commands) async fn run(context: Context, options: &Logs) -> Result
             })?
         }
     };
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     // Servers whose op takes a start give the last lines, newest first. Older ones get the end of their log wrong when
     // asked for a number of lines, so they are asked for all, oldest first.
     let newest_first = client
@@ -39,7 +39,7 @@ pub(in crate::commands) async fn run(context: Context, options: &Logs) -> Result
                 fields.push(("workers", options.worker.iter().cloned().collect()));
             }
             let asking = client.rpc("worker_logs", fields);
-            match output::patient(context.quiet, "asking the workers", asking).await? {
+            match progress::patient(context.quiet, "asking the workers", asking).await? {
                 WireValue::Map(logs) => logs
                     .into_iter()
                     .filter_map(|(worker, log)| Some((worker.as_str()?.to_owned(), log)))

@@ -31,7 +31,7 @@ const NOT_TASKS: [&str; 16] = [
 ];
 
 pub(in crate::commands) async fn run(context: Context, options: &TaskOf) -> Result<u8, Failure> {
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     let key = keys::parse(&client, &options.key);
     let found = look(&client, &key).await;
     client.close().await;

@@ -6,12 +6,12 @@ use super::survey;
 use crate::cli::Tasks;
 use crate::commands::Context;
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, progress};
 
 pub(in crate::commands) async fn run(context: Context, options: &Tasks) -> Result<u8, Failure> {
-    let client = options.cluster.connect().await?;
+    let client = options.cluster.connect(context).await?;
     let asking = survey::tasks(&client);
-    let mut rows = output::patient(context.quiet, "asking for all tasks", asking).await?;
+    let mut rows = progress::patient(context.quiet, "asking for all tasks", asking).await?;
     client.close().await;
     let listing = options.list
         || context.wide()

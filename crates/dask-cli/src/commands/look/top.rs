@@ -1,236 +1,341 @@
 //! `dask-rs top`: a live screen.
 
+mod draw;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use dask_client::{Client, SchedulerInfo, WorkerInfo};
-use ratatui::Frame;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
-use ratatui::layout::{Constraint, Layout};
-use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table};
+use dask_client::{Client, WorkerInfo};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
+use tokio::sync::mpsc;
 
 use super::survey;
 use crate::cli::Top;
+use crate::commands::Context;
 use crate::failure::Failure;
-use crate::output::bytes;
 
 /// How many past rates are drawn.
 const HISTORY: usize = 240;
+/// How often keys are looked for and the screen is drawn.
+const FRAME: Duration = Duration::from_millis(50);
+/// The most finished tasks that are asked for at once: more in one interval are counted as so many.
+const MOST: usize = 20_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Order {
+    #[default]
     Address,
     Memory,
     Busy,
 }
 
 /// What is on the screen.
+#[derive(Debug, Default)]
 struct Screen {
     title: String,
-    info: Option<SchedulerInfo>,
+    workers: Vec<Worker>,
     states: BTreeMap<String, u64>,
-    /// Tasks that came into memory or went through it, each second.
+    /// Tasks finished in each second, also those whose results are gone already.
     rates: Vec<u64>,
     order: Order,
     scroll: usize,
     trouble: Option<String>,
     round_trip: Duration,
+    /// Since when there is no answer, while one is waited for.
+    asked: Option<Instant>,
 }
 
-pub(in crate::commands) async fn run(options: &Top) -> Result<u8, Failure> {
+/// What the cluster answered.
+#[derive(Debug)]
+struct Answer {
+    workers: Vec<Worker>,
+    states: BTreeMap<String, u64>,
+    rate: Option<u64>,
+    round_trip: Duration,
+}
+
+/// A worker's line.
+#[derive(Clone, Debug)]
+struct Worker {
+    address: String,
+    name: String,
+    executing: u64,
+    threads: u64,
+    memory: Option<u64>,
+    limit: Option<u64>,
+    status: Option<String>,
+    last_seen: Option<f64>,
+}
+
+impl From<WorkerInfo> for Worker {
+    fn from(info: WorkerInfo) -> Self {
+        Self {
+            address: info.address,
+            name: info.name,
+            executing: info.executing.unwrap_or(0),
+            threads: info.nthreads,
+            memory: info.memory_bytes,
+            limit: info.memory_limit_bytes,
+            status: info.status,
+            last_seen: info.last_seen,
+        }
+    }
+}
+
+impl Worker {
+    /// How full it is, in percent.
+    fn fullness(&self) -> Option<u64> {
+        self.memory?.checked_mul(100)?.checked_div(self.limit?)
+    }
+}
+
+/// From the one who asks to the one who draws.
+#[derive(Debug)]
+enum News {
+    Asking,
+    Answered(Box<Result<Answer, String>>),
+}
+
+pub(in crate::commands) async fn run(context: Context, options: &Top) -> Result<u8, Failure> {
     if !std::io::stdout().is_terminal() {
         return Err(Failure::config(
             "top draws on a terminal; for data use: dask-rs workers -o json, dask-rs export",
         ));
     }
-    let client = options.cluster.connect().await?;
-    let mut screen = Screen {
-        title: format!("{}  Dask {}", client.address(), client.release()),
-        info: None,
-        states: BTreeMap::new(),
-        rates: Vec::new(),
-        order: Order::Address,
-        scroll: 0,
-        trouble: None,
-        round_trip: Duration::ZERO,
-    };
+    let client = options.cluster.connect(context).await?;
+    let mut screen =
+        Screen { title: format!("{}  Dask {}", client.address(), client.release()), ..Screen::default() };
+    let (sender, mut news) = mpsc::channel(4);
+    // Beside the keys, which must not wait for a cluster that does not answer.
+    let asking = tokio::spawn(ask_again_and_again(client.clone(), options.every, sender));
     // Puts the terminal in order again also when we end by panic.
     let mut terminal = ratatui::init();
-    let outcome = watch(&client, options, &mut screen, &mut terminal).await;
+    let outcome = watch(&mut screen, &mut news, &mut terminal).await;
     ratatui::restore();
+    asking.abort();
     client.close().await;
     outcome.map(|()| 0)
 }
 
 async fn watch(
-    client: &Client,
-    options: &Top,
     screen: &mut Screen,
+    news: &mut mpsc::Receiver<News>,
     terminal: &mut ratatui::DefaultTerminal,
 ) -> Result<(), Failure> {
     let drawing = |error: std::io::Error| Failure::config(format!("cannot draw: {error}"));
-    let mut next = Instant::now();
-    let mut done_before: Option<(u64, Instant)> = None;
     loop {
-        if Instant::now() >= next {
-            next = Instant::now() + options.every;
-            ask(client, screen, &mut done_before).await;
+        while let Ok(news) = news.try_recv() {
+            screen.hear(news);
         }
-        terminal.draw(|frame| draw(frame, screen)).map_err(drawing)?;
+        terminal.draw(|frame| draw::draw(frame, screen)).map_err(drawing)?;
         // Keys are looked for without waiting: the runtime has one thread, which must stay free.
         while event::poll(Duration::ZERO).map_err(drawing)? {
-            if let Event::Key(key) = event::read().map_err(drawing)? {
-                let control = key.modifiers.contains(KeyModifiers::CONTROL);
-                match key.code {
-                    KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
-                    KeyCode::Char('c') if control => return Ok(()),
-                    KeyCode::Down => screen.scroll = screen.scroll.saturating_add(1),
-                    KeyCode::Up => screen.scroll = screen.scroll.saturating_sub(1),
-                    KeyCode::Char('s') => {
-                        screen.order = match screen.order {
-                            Order::Address => Order::Memory,
-                            Order::Memory => Order::Busy,
-                            Order::Busy => Order::Address,
-                        };
-                    }
-                    _ => (),
-                }
+            if let Event::Key(key) = event::read().map_err(drawing)?
+                && screen.press(key)
+            {
+                return Ok(());
             }
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(FRAME).await;
     }
 }
 
-/// Asks the cluster; what goes wrong is shown and tried again.
-async fn ask(client: &Client, screen: &mut Screen, done_before: &mut Option<(u64, Instant)>) {
-    let mark = Instant::now();
-    match client.scheduler_info().await {
-        Ok(info) => {
-            screen.info = Some(info);
-            screen.trouble = None;
+impl Screen {
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Asking => self.asked = Some(Instant::now()),
+            News::Answered(answer) => {
+                self.asked = None;
+                match *answer {
+                    Ok(answer) => {
+                        self.workers = answer.workers;
+                        self.states = answer.states;
+                        self.round_trip = answer.round_trip;
+                        self.trouble = None;
+                        self.rates.extend(answer.rate);
+                        let old = self.rates.len().saturating_sub(HISTORY);
+                        self.rates.drain(..old);
+                    }
+                    Err(trouble) => self.trouble = Some(trouble),
+                }
+            }
         }
-        Err(error) => {
-            screen.trouble = Some(error.to_string());
+    }
+
+    /// Does what a key says; whether that is to leave.
+    fn press(&mut self, key: KeyEvent) -> bool {
+        match key.code {
+            KeyCode::Char('q') | KeyCode::Esc => return true,
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
+            KeyCode::Down => self.scroll = self.scroll.saturating_add(1),
+            KeyCode::Up => self.scroll = self.scroll.saturating_sub(1),
+            KeyCode::Char('s') => {
+                self.order = match self.order {
+                    Order::Address => Order::Memory,
+                    Order::Memory => Order::Busy,
+                    Order::Busy => Order::Address,
+                };
+            }
+            _ => (),
+        }
+        false
+    }
+}
+
+/// Asks the cluster; what goes wrong is told and tried again.
+async fn ask_again_and_again(client: Client, every: Duration, news: mpsc::Sender<News>) {
+    let mut done = Done::default();
+    loop {
+        let next = tokio::time::Instant::now() + every;
+        if news.send(News::Asking).await.is_err() {
             return;
         }
+        let answer = ask(&client, &mut done).await.map_err(|failure| failure.message().to_owned());
+        if news.send(News::Answered(Box::new(answer))).await.is_err() {
+            return;
+        }
+        tokio::time::sleep_until(next).await;
     }
-    screen.round_trip = mark.elapsed();
-    match survey::states(client).await {
-        Ok(states) => screen.states = survey::sums(&states),
-        Err(failure) => screen.trouble = Some(failure.message().to_owned()),
-    }
-    // Not every release counts what was ever done, so that what is done now and was not before has to do.
-    let done: u64 = ["memory", "erred"].iter().filter_map(|state| screen.states.get(*state)).sum();
-    let now = Instant::now();
-    if let Some((before, then)) = *done_before {
-        let seconds = now.duration_since(then).as_secs_f64().max(0.001);
+}
+
+async fn ask(client: &Client, done: &mut Done) -> Result<Answer, Failure> {
+    let mark = Instant::now();
+    let info = client.scheduler_info().await?;
+    let round_trip = mark.elapsed();
+    let states = survey::sums(&survey::states(client).await?);
+    let rate = done.rate(client).await?;
+    let workers = info.workers.into_values().map(Worker::from).collect();
+    Ok(Answer { workers, states, rate, round_trip })
+}
+
+/// Counts finished tasks by the record of them that a scheduler keeps once it was asked for it, as the dashboard does.
+#[derive(Debug, Default)]
+struct Done {
+    /// When the last one ended, by its worker's clock.
+    last: Option<f64>,
+    asked: Option<Instant>,
+}
+
+impl Done {
+    /// Tasks a second since the last time, all that finished: also those whose results were released meanwhile.
+    async fn rate(&mut self, client: &Client) -> Result<Option<u64>, Failure> {
+        let limit = if self.last.is_some() { MOST } else { 1 };
+        let records = client.task_stream(self.last, None, Some(limit)).await?;
+        let ends =
+            records.iter().map(|record| record.startstops.iter().map(|it| it.stop).fold(0.0, f64::max));
+        let before = self.last;
+        let fresh = ends.clone().filter(|end| before.is_none_or(|before| *end > before)).count();
+        // Of a cluster that has not finished anything yet, everything that comes is new.
+        self.last = Some(ends.fold(before.unwrap_or(0.0), f64::max));
+        let now = Instant::now();
+        let since = self.asked.replace(now).map(|then| now.duration_since(then).as_secs_f64().max(0.001));
+        let Some(seconds) = since.filter(|_| before.is_some()) else { return Ok(None) };
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a rate for the eye"
         )]
-        screen.rates.push((done.saturating_sub(before) as f64 / seconds).round() as u64);
-        if screen.rates.len() > HISTORY {
-            screen.rates.remove(0);
+        Ok(Some((fresh as f64 / seconds).round() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use serde_json::json;
+
+    use super::*;
+
+    fn screen() -> Screen {
+        let worker = |number: u64, status: &str| Worker {
+            address: format!("tcp://10.0.0.1:400{number}"),
+            name: number.to_string(),
+            executing: 1,
+            threads: 4,
+            memory: Some(number << 29),
+            limit: Some(number << 30),
+            status: Some(status.to_owned()),
+            last_seen: None,
+        };
+        let workers = vec![worker(1, "running"), worker(2, "paused")];
+        let states = serde_json::from_value(json!({ "memory": 7, "processing": 2 })).unwrap();
+        let mut screen =
+            Screen { title: "tcp://10.0.0.1:8786  Dask 2026.8.0".to_owned(), ..Screen::default() };
+        let round_trip = Duration::from_micros(410);
+        let answer = Answer { workers, states, rate: Some(12), round_trip };
+        screen.hear(News::Answered(Box::new(Ok(answer))));
+        screen
+    }
+
+    fn drawn(screen: &mut Screen, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw::draw(frame, screen)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn workers_states_and_the_rate_are_on_the_screen() {
+        let text = drawn(&mut screen(), 120, 20);
+        for words in [
+            "tcp://10.0.0.1:8786  Dask 2026.8.0  2 workers  answered in 410 us",
+            "memory 7   processing 2",
+            "tasks done: 12/s",
+            "tcp://10.0.0.1:4001",
+            "1/4",
+            "512.0 MiB",
+            "50%",
+            "paused",
+            "q leaves  s order: Address  arrows scroll",
+        ] {
+            assert!(text.contains(words), "{words} in\n{text}");
         }
     }
-    *done_before = Some((done, now));
-}
 
-fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
-    let [head, states, chart, workers, foot] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Length(5),
-        Constraint::Min(3),
-        Constraint::Length(1),
-    ])
-    .areas(frame.area());
-    let bold = Style::new().add_modifier(Modifier::BOLD);
-    let count = screen.info.as_ref().map_or(0, |info| info.workers.len());
-    let title = format!("  {count} workers  answered in {}", crate::output::pretty(screen.round_trip));
-    frame.render_widget(Line::from(vec![Span::styled(screen.title.clone(), bold), Span::raw(title)]), head);
-    frame.render_widget(Line::from(state_spans(&screen.states)), states);
-    let latest = screen.rates.last().copied().unwrap_or(0);
-    let spark = Sparkline::default()
-        .block(Block::bordered().title(format!(" tasks done and kept: {latest}/s ")))
-        .style(Style::new().fg(Color::Cyan))
-        .data(&screen.rates);
-    frame.render_widget(spark, chart);
-    draw_workers(frame, screen, workers);
-    let words = match &screen.trouble {
-        Some(trouble) => Line::styled(trouble.clone(), Style::new().fg(Color::Red)),
-        None => Line::raw(format!("q leaves  s order: {:?}  arrows scroll", screen.order)),
-    };
-    frame.render_widget(Paragraph::new(words), foot);
-}
-
-fn state_spans(states: &BTreeMap<String, u64>) -> Vec<Span<'static>> {
-    if states.is_empty() {
-        return vec![Span::raw("no tasks")];
+    #[test]
+    fn a_small_or_empty_screen_is_drawn_as_well() {
+        for (width, height) in [(1, 1), (20, 5), (40, 9)] {
+            drawn(&mut screen(), width, height);
+            drawn(&mut Screen::default(), width, height);
+        }
+        assert!(drawn(&mut Screen::default(), 60, 20).contains("no tasks"));
     }
-    let color = |state: &str| match state {
-        "erred" | "no-worker" => Color::Red,
-        "processing" => Color::Green,
-        "memory" => Color::Blue,
-        "waiting" | "queued" => Color::Yellow,
-        _ => Color::Gray,
-    };
-    states
-        .iter()
-        .map(|(state, count)| Span::styled(format!("{state} {count}   "), Style::new().fg(color(state))))
-        .collect()
-}
 
-/// How full a worker is, in percent.
-fn fullness(worker: &WorkerInfo) -> Option<u64> {
-    let (used, limit) = (worker.memory_bytes?, worker.memory_limit_bytes?);
-    used.checked_mul(100)?.checked_div(limit)
-}
-
-fn draw_workers(frame: &mut Frame<'_>, screen: &mut Screen, area: ratatui::layout::Rect) {
-    let mut workers: Vec<&WorkerInfo> =
-        screen.info.as_ref().map(|info| info.workers.values().collect()).unwrap_or_default();
-    match screen.order {
-        Order::Address => (),
-        Order::Memory => workers.sort_by_key(|worker| std::cmp::Reverse(worker.memory_bytes)),
-        Order::Busy => workers.sort_by_key(|worker| std::cmp::Reverse(worker.executing)),
+    #[test]
+    fn keys_scroll_order_and_leave() {
+        let mut screen = screen();
+        let press = |screen: &mut Screen, code| screen.press(KeyEvent::new(code, KeyModifiers::NONE));
+        assert!(!press(&mut screen, KeyCode::Char('s')));
+        assert!(drawn(&mut screen, 120, 20).contains("s order: Memory"));
+        for _ in 0..5 {
+            press(&mut screen, KeyCode::Down);
+        }
+        let text = drawn(&mut screen, 120, 20);
+        assert!(text.contains(":4002") != text.contains(":4001"), "one worker is left: {text}");
+        assert!(press(&mut screen, KeyCode::Char('q')) && press(&mut screen, KeyCode::Esc));
+        assert!(screen.press(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
     }
-    screen.scroll = screen.scroll.min(workers.len().saturating_sub(1));
-    let rows = workers.iter().skip(screen.scroll).map(|worker| {
-        let full = fullness(worker);
-        let color = match full {
-            Some(80..) => Color::Red,
-            Some(60..) => Color::Yellow,
-            _ => Color::Reset,
-        };
-        let status = worker.status.clone().unwrap_or_else(|| "-".to_owned());
-        let status_color = if status == "running" || status == "-" { Color::Reset } else { Color::Red };
-        Row::new([
-            Cell::from(worker.address.clone()),
-            Cell::from(worker.name.clone()),
-            Cell::from(format!("{}/{}", worker.executing.unwrap_or(0), worker.nthreads)),
-            Cell::from(worker.memory_bytes.map_or_else(|| "-".to_owned(), bytes)),
-            Cell::from(full.map_or_else(|| "-".to_owned(), |full| format!("{full}%")))
-                .style(Style::new().fg(color)),
-            Cell::from(status).style(Style::new().fg(status_color)),
-            Cell::from(worker.last_seen.map_or_else(|| "-".to_owned(), super::ago)),
-        ])
-    });
-    let widths = [
-        Constraint::Min(24),
-        Constraint::Length(16),
-        Constraint::Length(9),
-        Constraint::Length(11),
-        Constraint::Length(6),
-        Constraint::Length(9),
-        Constraint::Length(9),
-    ];
-    let header = Row::new(["worker", "name", "running", "memory", "full", "status", "seen"])
-        .style(Style::new().add_modifier(Modifier::BOLD));
-    frame.render_widget(Table::new(rows, widths).header(header), area);
+
+    #[test]
+    fn trouble_and_waiting_are_told() {
+        let mut screen = screen();
+        screen.hear(News::Answered(Box::new(Err("the scheduler has gone".to_owned()))));
+        assert!(drawn(&mut screen, 120, 20).contains("the scheduler has gone"));
+        screen.hear(News::Asking);
+        screen.asked = Instant::now().checked_sub(Duration::from_secs(5));
+        assert!(drawn(&mut screen, 120, 20).contains("no answer for 5 s"));
+    }
+
+    #[test]
+    fn the_history_is_bounded() {
+        let mut screen = Screen::default();
+        for rate in 0..1000 {
+            let (states, round_trip) = (BTreeMap::new(), Duration::ZERO);
+            let answer = Answer { workers: Vec::new(), states, rate: Some(rate), round_trip };
+            screen.hear(News::Answered(Box::new(Ok(answer))));
+        }
+        assert_eq!((screen.rates.len(), screen.rates.last()), (HISTORY, Some(&999)));
+    }
 }

@@ -1,7 +1,7 @@
 //! `dask-rs probe`: an answer by exit code.
 
 mod ready;
-mod report;
+pub(super) mod report;
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,23 @@ use self::report::Outcome;
 use super::Context;
 use crate::cli::{Cluster, Live, Ready};
 use crate::connect::PROBE_TIMEOUT;
-use crate::failure::{Failure, UNUSABLE};
+use crate::failure::{Failure, UNHEALTHY, UNUSABLE};
 
 /// Connects, shakes hands and asks for the scheduler's identity, all within the timeout. Registers nothing.
 pub(super) async fn live(context: Context, options: &Live) -> Result<u8, Failure> {
     let timeout = options.cluster.timeout.unwrap_or(PROBE_TIMEOUT);
     let mut outcome = Outcome::default();
-    let checked = tokio::time::timeout(timeout, check_live(&options.cluster, timeout, &mut outcome)).await;
-    outcome.end(checked.unwrap_or_else(|_| Err(late(timeout))));
+    let checked = match connect(context, &options.cluster, timeout, &mut outcome).await {
+        Ok(client) => {
+            let left = left(context, timeout);
+            match tokio::time::timeout(left, check_live(context, &client, &mut outcome)).await {
+                Ok(checked) => checked,
+                Err(_) => Err(late(timeout)),
+            }
+        }
+        Err(failure) => Err(failure),
+    };
+    outcome.end(checked);
     Ok(report::print(context, options.report, &outcome))
 }
 
@@ -26,9 +35,27 @@ pub(super) async fn live(context: Context, options: &Live) -> Result<u8, Failure
 pub(super) async fn ready(context: Context, options: &Ready) -> Result<u8, Failure> {
     let timeout = options.cluster.timeout.unwrap_or(PROBE_TIMEOUT);
     let mut outcome = Outcome::default();
-    let checked = tokio::time::timeout(timeout, ready::check(options, timeout, &mut outcome)).await;
-    outcome.end(checked.unwrap_or_else(|_| Err(late(timeout))));
+    let checked = match connect(context, &options.cluster, timeout, &mut outcome).await {
+        Ok(client) => {
+            let left = left(context, timeout);
+            let checking = ready::check(context, options, &client, timeout, &mut outcome);
+            let checked = tokio::time::timeout(left, checking).await;
+            checked.unwrap_or_else(|_| Err(late(timeout)))
+        }
+        Err(failure) => Err(failure),
+    };
+    // What is known to be wrong says more than that something else was not found out in time.
+    let failed = outcome.failed_checks();
+    outcome.end(match checked {
+        Ok(()) | Err(_) if !failed.is_empty() => Err(Failure::new(UNHEALTHY, failed.join("; "))),
+        checked => checked,
+    });
     Ok(report::print(context, options.report, &outcome))
+}
+
+/// What is left of the time.
+fn left(context: Context, timeout: Duration) -> Duration {
+    timeout.saturating_sub(context.started.elapsed()).max(Duration::from_millis(1))
 }
 
 fn late(timeout: Duration) -> Failure {
@@ -38,20 +65,23 @@ fn late(timeout: Duration) -> Failure {
     )
 }
 
-async fn check_live(cluster: &Cluster, timeout: Duration, outcome: &mut Outcome) -> Result<(), Failure> {
-    let start = Instant::now();
-    let client = connect(cluster, timeout, outcome).await?;
+async fn check_live(context: Context, client: &Client, outcome: &mut Outcome) -> Result<(), Failure> {
     let mark = Instant::now();
     client.scheduler_info().await?;
     outcome.phase("identity", mark.elapsed());
-    outcome.phase("total", start.elapsed());
+    outcome.phase("total", context.started.elapsed());
     client.close().await;
     Ok(())
 }
 
 /// Connects and notes how long each step took.
-async fn connect(cluster: &Cluster, timeout: Duration, outcome: &mut Outcome) -> Result<Client, Failure> {
-    let client = cluster.builder(timeout)?.connect().await?;
+pub(super) async fn connect(
+    context: Context,
+    cluster: &Cluster,
+    timeout: Duration,
+    outcome: &mut Outcome,
+) -> Result<Client, Failure> {
+    let client = cluster.open(context, timeout).await?;
     let steps = client.connect_phases();
     outcome.phase("resolve", steps.resolve);
     outcome.phase("tcp", steps.tcp);

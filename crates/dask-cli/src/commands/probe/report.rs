@@ -1,18 +1,20 @@
-//! What a probe found, in four notations.
+//! What `probe` and `health` found, in four notations.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use dask_client::WorkerHealth;
 use serde_json::{Map, Value as Json, json};
 
-use super::Context;
 use crate::cli::{ExitStyle, ProbeFormat, Report};
+use crate::commands::Context;
 use crate::failure::{CONFIG, Failure};
 use crate::output::{self, nanos, pretty};
 
 /// One thing that must hold.
 #[derive(Debug)]
-pub(super) struct Check {
+pub(in crate::commands) struct Check {
     pub(super) name: &'static str,
     pub(super) ok: bool,
     /// What is wrong, unless it is right.
@@ -25,9 +27,9 @@ impl Check {
     }
 }
 
-/// What a probe found.
+/// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(in crate::commands) struct Outcome {
     phases: Vec<(&'static str, Duration)>,
     failure: Option<Failure>,
     /// The release and the name of its dialect.
@@ -38,17 +40,24 @@ pub(super) struct Outcome {
     pub(super) oldest_last_seen: Option<Duration>,
     pub(super) checks: Vec<Check>,
     pub(super) warnings: Vec<String>,
+    /// What each worker answered, if that is what was asked.
+    pub(in crate::commands) health: Option<BTreeMap<String, WorkerHealth>>,
     /// Warning and failure of the round trip.
     pub(super) limits: (Option<Duration>, Option<Duration>),
 }
 
 impl Outcome {
-    pub(super) fn phase(&mut self, name: &'static str, took: Duration) {
+    pub(in crate::commands) fn phase(&mut self, name: &'static str, took: Duration) {
         self.phases.push((name, took));
     }
 
-    pub(super) fn end(&mut self, result: Result<(), Failure>) {
+    pub(in crate::commands) fn end(&mut self, result: Result<(), Failure>) {
         self.failure = result.err();
+    }
+
+    /// What is wrong.
+    pub(super) fn failed_checks(&self) -> Vec<String> {
+        self.checks.iter().filter(|check| !check.ok).map(|check| check.words.clone()).collect()
     }
 
     fn took(&self, phase: &str) -> Option<Duration> {
@@ -63,6 +72,10 @@ impl Outcome {
             words.push(format!("{workers} worker{}", plural(workers as u64)));
             words.push(format!("{threads} thread{}", plural(threads)));
         }
+        if let Some(health) = &self.health {
+            let ok = health.values().filter(|worker| worker.is_ok()).count();
+            words.push(format!("{ok} of {} workers execute", health.len()));
+        }
         match (self.took("round_trip"), self.took("total")) {
             (Some(took), _) => words.push(format!("round trip {}", pretty(took))),
             (None, Some(took)) => words.push(format!("answered in {}", pretty(took))),
@@ -73,19 +86,51 @@ impl Outcome {
 }
 
 /// Prints the outcome; the exit code.
-pub(super) fn print(context: Context, report: Report, outcome: &Outcome) -> u8 {
+pub(in crate::commands) fn print(context: Context, report: Report, outcome: &Outcome) -> u8 {
     let format = report.format.unwrap_or(if context.json() { ProbeFormat::Json } else { ProbeFormat::Text });
-    output::data(
-        match format {
-            ProbeFormat::Text => text(outcome),
-            ProbeFormat::Json => json(outcome).to_string(),
-            ProbeFormat::Nagios => nagios(outcome),
-            ProbeFormat::Prometheus => prometheus(outcome),
-        }
-        .trim_end(),
-    );
+    match format {
+        ProbeFormat::Text => print_text(context, outcome),
+        ProbeFormat::Json => print_json(outcome),
+        ProbeFormat::Nagios => output::data(&nagios(outcome)),
+        ProbeFormat::Prometheus => output::data(prometheus(outcome).trim_end()),
+    }
     let default = if format == ProbeFormat::Nagios { ExitStyle::Nagios } else { ExitStyle::Dask };
     exit_code(report.exit_style.unwrap_or(default), outcome)
+}
+
+/// A line, or, where workers were asked one by one, a table of them.
+fn print_text(context: Context, outcome: &Outcome) {
+    match (&outcome.health, &outcome.failure) {
+        (None, Some(failure)) if context.quiet => failure.print(),
+        (None, None) if context.quiet => (),
+        (None, _) => output::data(&text(outcome)),
+        (Some(health), _) => {
+            output::data(&table(health));
+            if let Some(failure) = &outcome.failure {
+                failure.print();
+            }
+        }
+    }
+}
+
+fn print_json(outcome: &Outcome) {
+    match &outcome.health {
+        None => output::line(&json(outcome)),
+        Some(health) => {
+            output::line(&json!(health));
+            if let Some(failure) = &outcome.failure {
+                failure.print();
+            }
+        }
+    }
+}
+
+fn table(health: &BTreeMap<String, WorkerHealth>) -> String {
+    let row = |(worker, health): (&String, &WorkerHealth)| {
+        let reason = health.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        vec![worker.clone(), format!("{}{reason}", health.status)]
+    };
+    output::table(&["worker", "status"], health.iter().map(row))
 }
 
 fn exit_code(style: ExitStyle, outcome: &Outcome) -> u8 {
@@ -173,6 +218,10 @@ fn nagios(outcome: &Outcome) -> String {
         numbers.push(format!("workers={workers};;;0"));
         numbers.push(format!("threads={threads};;;0"));
     }
+    if let Some(health) = &outcome.health {
+        let ok = health.values().filter(|worker| worker.is_ok()).count();
+        numbers.push(format!("healthy={ok};;;0;{}", health.len()));
+    }
     match numbers.is_empty() {
         true => format!("DASK {status} - {words}"),
         false => format!("DASK {status} - {words} | {}", numbers.join(" ")),
@@ -205,6 +254,13 @@ fn prometheus(outcome: &Outcome) -> String {
         registry.register("workers", "Workers of the cluster", number(workers as u64));
         registry.register("threads", "Threads of all workers", number(threads));
         registry.register("workers_not_running", "Workers that are paused or closing", number(paused as u64));
+    }
+    if let Some(health) = &outcome.health {
+        let workers = Family::<Labels, Gauge>::default();
+        for (worker, health) in health {
+            workers.get_or_create(&vec![("worker", worker.clone())]).set(i64::from(health.is_ok()));
+        }
+        registry.register("worker_healthy", "Whether each worker executed something", workers);
     }
     if let Some(oldest) = outcome.oldest_last_seen {
         let gauge = Seconds::default();
