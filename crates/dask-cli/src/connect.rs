@@ -25,7 +25,13 @@ impl Cluster {
 
     /// What is left of that.
     pub(crate) fn left(&self, context: Context) -> Duration {
-        self.deadline().saturating_sub(context.started.elapsed()).max(Duration::from_millis(1))
+        let (deadline, spent) = (self.deadline(), context.started.elapsed());
+        // What it took to start is nothing to speak of, in messages that tell the time, either.
+        if spent < GRACE / 2 {
+            return deadline;
+        }
+        let left = deadline.saturating_sub(spent).as_millis();
+        Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX).max(1))
     }
 
     /// A client's settings: by these options and their variables, else as Dask's own configuration has them.

@@ -8,7 +8,7 @@ use crate::cli::Health;
 use crate::failure::{Failure, UNHEALTHY};
 
 pub(super) async fn run(context: Context, options: &Health) -> Result<u8, Failure> {
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome::by_worker();
     let checked = options.cluster.within(context, check(context, options, &mut outcome)).await;
     outcome.end(checked);
     Ok(report::print(context, options.report, &outcome))

@@ -34,16 +34,6 @@ pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failu
         }));
         return Ok(0);
     }
-    if !dialect.is_known() {
-        output::say(
-            context.quiet,
-            &format!(
-                "release {} is not among those this program was checked against (up to {}); it speaks the nearest dialect",
-                dialect.release(),
-                dask_wire::dialect::NEWEST_KNOWN
-            ),
-        );
-    }
     output::data(&format!("release {} (dialect {})", dialect.release(), dialect.submission().name()));
     let summed_up = versions.workers.len() > COLUMNS && !context.wide();
     let mut header = vec!["package", "scheduler"];

@@ -177,6 +177,35 @@ impl Peer {
     }
 }
 
+/// A port whose owner takes no connection: those that are asked for beyond the queue stay without an answer.
+pub(crate) struct FullBacklog {
+    listener: socket2::Socket,
+    _waiting: Vec<socket2::Socket>,
+}
+
+impl FullBacklog {
+    pub(crate) fn new() -> Self {
+        use socket2::{Domain, Socket, Type};
+        let loopback: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        listener.bind(&loopback.into()).expect("loopback");
+        listener.listen(0).expect("it listens");
+        let address = listener.local_addr().expect("bound");
+        let fill = |_| {
+            let waiting = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            waiting.set_nonblocking(true).expect("it does not block");
+            let _ = waiting.connect(&address);
+            waiting
+        };
+        let waiting = (0..4).map(fill).collect();
+        Self { listener, _waiting: waiting }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.listener.local_addr().ok().and_then(|address| address.as_socket()).expect("bound").port()
+    }
+}
+
 /// A port on which nothing listens.
 pub(crate) fn dead_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback").port()

@@ -40,13 +40,20 @@ pub(in crate::commands) struct Outcome {
     pub(super) oldest_last_seen: Option<Duration>,
     pub(super) checks: Vec<Check>,
     pub(super) warnings: Vec<String>,
-    /// What each worker answered, if that is what was asked.
+    /// Whether each worker is asked, and the answers are what is printed.
+    by_worker: bool,
+    /// What each worker answered.
     pub(in crate::commands) health: Option<BTreeMap<String, WorkerHealth>>,
     /// Warning and failure of the round trip.
     pub(super) limits: (Option<Duration>, Option<Duration>),
 }
 
 impl Outcome {
+    /// Of asking each worker.
+    pub(in crate::commands) fn by_worker() -> Self {
+        Self { by_worker: true, ..Self::default() }
+    }
+
     pub(in crate::commands) fn phase(&mut self, name: &'static str, took: Duration) {
         self.phases.push((name, took));
     }
@@ -101,7 +108,7 @@ pub(in crate::commands) fn print(context: Context, report: Report, outcome: &Out
 /// A line, or, where workers were asked one by one, a table of them.
 fn print_text(context: Context, outcome: &Outcome) {
     match (&outcome.health, &outcome.failure) {
-        (None, Some(failure)) if context.quiet => failure.print(),
+        (None, Some(failure)) if context.quiet || outcome.by_worker => failure.print(),
         (None, None) if context.quiet => (),
         (None, _) => output::data(&text(outcome)),
         (Some(health), _) => {
@@ -114,14 +121,14 @@ fn print_text(context: Context, outcome: &Outcome) {
 }
 
 fn print_json(outcome: &Outcome) {
-    match &outcome.health {
-        None => output::line(&json(outcome)),
-        Some(health) => {
-            output::line(&json!(health));
-            if let Some(failure) = &outcome.failure {
-                failure.print();
-            }
-        }
+    if !outcome.by_worker {
+        return output::line(&json(outcome));
+    }
+    if let Some(health) = &outcome.health {
+        output::line(&json!(health));
+    }
+    if let Some(failure) = &outcome.failure {
+        failure.print();
     }
 }
 
