@@ -71,6 +71,29 @@ async fn ports_that_are_not_dask() {
 }
 
 #[tokio::test]
+async fn servers_of_dask_that_are_no_scheduler() {
+    for release in releases() {
+        let start = TestCluster::start_with(&release, Protocol::Tcp, |builder| {
+            builder.workers(0).worker(dask_local::WorkerSpec::new().nanny(true))
+        });
+        let cluster = start.await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        let info = client.scheduler_info().await.unwrap();
+        let scheduler = cluster.cluster.address();
+        for (address, worker) in &info.workers {
+            let error = failure_of(address).await;
+            says(&error, ErrorKind::NotDask, &[address, "is a Dask worker", "its scheduler is", &scheduler]);
+            if let Some(nanny) = &worker.nanny {
+                says(&failure_of(nanny).await, ErrorKind::NotDask, &[nanny, "is a Dask nanny", "scheduler"]);
+            }
+        }
+        assert!(info.workers.values().any(|worker| worker.nanny.is_some()), "{info:?}");
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_closes_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

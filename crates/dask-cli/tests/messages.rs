@@ -60,6 +60,9 @@ async fn on_a_cluster() {
     same_as_kept("unknown_task", &shown(&run_on(&cluster, &["task", "ghost"])));
     same_as_kept("restart_without_terminal", &shown(&run_on(&cluster, &["restart"])));
     same_as_kept("too_few_workers", &shown(&run_on(&cluster, &["probe", "ready", "--min-workers", "5"])));
+    let workers = run_on(&cluster, &["workers", "-o", "json"]).json();
+    let worker = workers[0]["address"].as_str().unwrap();
+    same_as_kept("worker_address", &shown(&run(&["call", "operator:add", "1", "2", "-s", worker])));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cycle.json");
     let cycle = r#"{"tasks": {"a": {"call": "operator:neg", "args": [{"$ref": "b"}]},

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dask_wire::graph::Submission;
 use dask_wire::session::{KeyState, LostReason, Session};
-use dask_wire::{Dialect, Key, Message, Peer, Release, Request, Value};
+use dask_wire::{Dialect, Key, Message, Peer, Release, Request};
 use tokio::sync::watch;
 use tracing::Instrument;
 
@@ -17,6 +17,7 @@ use crate::direct::Reach;
 use crate::error::{Error, Result};
 use crate::future::Future;
 use crate::graph::Graph;
+use crate::greet::{ask_release, warn_if_unknown};
 use crate::life::{ClientEvent, Life};
 use crate::net::address::Address;
 use crate::net::comm::Traffic;
@@ -230,43 +231,6 @@ impl Client {
         let said = shared.life.ended();
         drop(tokio::time::timeout(Duration::from_secs(2), said).await);
     }
-}
-
-/// Says that a release is not among those that the tables of the dialects were checked against.
-pub(crate) fn warn_if_unknown(address: &Address, dialect: Dialect) {
-    if !dialect.is_known() {
-        tracing::warn!(
-            scheduler = %address, release = %dialect.release(), known = %dask_wire::dialect::NEWEST_KNOWN,
-            "the scheduler's release is not among the known ones; speaking the nearest dialect",
-        );
-    }
-}
-
-/// Asks a fresh connection for the server's release.
-pub(crate) async fn ask_release(
-    comm: &mut crate::net::comm::Comm,
-    address: &Address,
-    deadline: Duration,
-) -> Result<Release> {
-    // The one op that is needed before the release is known; every release has it.
-    let request = Value::Map(vec![("op".into(), "versions".into()), ("reply".into(), true.into())]);
-    let reply = tokio::time::timeout(deadline, comm.call(&request)).await;
-    let reply =
-        reply.map_err(|_| Error::timeout(format_args!("op \"versions\" at {address}"), deadline))??;
-    let value = reply.value().map_err(|error| Error::wire(address, error))?;
-    let packages = value.get("packages");
-    // A map, or (in the oldest releases) an array of pairs.
-    let version = packages.and_then(|packages| match packages {
-        Value::Array(pairs) => pairs.iter().find_map(|pair| match pair.as_array() {
-            Some([name, version]) if name.as_str() == Some("distributed") => Some(version),
-            _ => None,
-        }),
-        packages => packages.get("distributed"),
-    });
-    let text = version.and_then(Value::as_str).ok_or_else(|| {
-        Error::unexpected(address, "versions", "no version of distributed; is this a Dask scheduler?")
-    })?;
-    text.parse().map_err(|error| Error::unexpected(address, "versions", error))
 }
 
 impl Shared {

@@ -36,7 +36,7 @@ pub enum ErrorKind {
     Config,
     /// The server cannot be reached: name, TCP, TLS or a timeout while connecting.
     Connect,
-    /// Something answers that does not speak Dask's protocol.
+    /// Something answers that does not speak Dask's protocol, or that is no scheduler.
     NotDask,
     /// A peer broke the protocol or a limit; the connection was given up.
     Protocol,
@@ -179,6 +179,19 @@ impl Error {
                  is it the scheduler's port?"
             ),
         )
+    }
+
+    /// A server of Dask's, but not the one that a client talks to.
+    pub(crate) fn no_scheduler(peer: &Address, class: Option<&str>, scheduler: Option<&str>) -> Self {
+        let what = match class.unwrap_or("unknown server").to_lowercase() {
+            class if class.ends_with("worker") => "worker".to_owned(),
+            class => class.chars().take(80).collect(),
+        };
+        let next = match scheduler {
+            Some(scheduler) => format!("its scheduler is {}", scheduler.chars().take(200).collect::<String>()),
+            None => "give the address of its scheduler, which the scheduler's log names at its start".to_owned(),
+        };
+        Self::new(ErrorKind::NotDask, format!("{peer} is a Dask {what}, not a scheduler; {next}"))
     }
 
     pub(crate) fn wire(peer: &Address, error: WireError) -> Self {

@@ -38,6 +38,7 @@ mod event;
 mod future;
 mod gather;
 mod graph;
+mod greet;
 mod guard;
 mod info;
 mod item;

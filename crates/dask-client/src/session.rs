@@ -8,8 +8,9 @@ use dask_wire::{Dialect, Message, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::client::{Shared, ask_release, warn_if_unknown};
+use crate::client::Shared;
 use crate::error::{Error, ErrorKind};
+use crate::greet::{ask_release, warn_if_unknown};
 use crate::life::{ClientEvent, Stage};
 use crate::net::comm::{Comm, CommReader, CommWriter};
 use crate::watch::Waiter;
