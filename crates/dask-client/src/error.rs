@@ -188,8 +188,12 @@ impl Error {
             class => class.chars().take(80).collect(),
         };
         let next = match scheduler {
-            Some(scheduler) => format!("its scheduler is {}", scheduler.chars().take(200).collect::<String>()),
-            None => "give the address of its scheduler, which the scheduler's log names at its start".to_owned(),
+            Some(scheduler) => {
+                format!("its scheduler is {}", scheduler.chars().take(200).collect::<String>())
+            }
+            None => {
+                "give the address of its scheduler, which the scheduler's log names at its start".to_owned()
+            }
         };
         Self::new(ErrorKind::NotDask, format!("{peer} is a Dask {what}, not a scheduler; {next}"))
     }

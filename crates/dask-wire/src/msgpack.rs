@@ -32,6 +32,9 @@ pub(crate) fn read_plain<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Value<'
     read(bytes, limits, &mut |pairs| Ok(Value::Map(pairs)))
 }
 
+/// Elements that an array or map has room for before the first has been read.
+const FIRST_ELEMENTS: usize = 1024;
+
 pub(crate) type Map<'a> = Vec<(Value<'a>, Value<'a>)>;
 
 struct Reader<'a, 'm> {
@@ -84,9 +87,10 @@ impl<'a> Reader<'a, '_> {
         Ok(Value::Bin(Cow::Borrowed(self.take(size)?)))
     }
 
-    /// What may be set aside for `count` elements: never more than the rest of the frame can hold.
+    /// How many of `count` announced elements are set aside for at once: no more than the rest of the frame can hold, and
+    /// few, since an element takes many times the byte that may announce it and nested arrays each have their own.
     fn room(&self, count: usize) -> usize {
-        count.min(self.bytes.len() - self.at)
+        count.min(self.bytes.len() - self.at).min(self.items).min(FIRST_ELEMENTS)
     }
 
     fn array(&mut self, count: usize, depth: usize) -> Result<Value<'a>, WireError> {
@@ -100,7 +104,7 @@ impl<'a> Reader<'a, '_> {
 
     fn map(&mut self, count: usize, depth: usize) -> Result<Value<'a>, WireError> {
         let depth = self.deeper(depth)?;
-        let mut pairs = Vec::with_capacity(self.room(count) / 2 + 1);
+        let mut pairs = Vec::with_capacity(self.room(count));
         for _ in 0..count {
             pairs.push((self.value(depth)?, self.value(depth)?));
         }
@@ -317,6 +321,28 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = read_plain(&bytes, &Limits::default());
         }
+    }
+
+    #[test]
+    fn room_is_bounded_by_what_is_there_and_by_the_first_step() {
+        let bytes = vec![0xc0; 5000];
+        let room = |items: usize, count: usize| {
+            let mark = &mut |pairs| Ok(Value::Map(pairs));
+            Reader { bytes: &bytes, at: 4000, items, max_items: items, max_depth: 9, mark }.room(count)
+        };
+        assert_eq!(room(1 << 20, 3), 3);
+        assert_eq!(room(1 << 20, 1 << 30), 1000);
+        assert_eq!(room(7, 1 << 30), 7);
+        let bytes = vec![0xc0; 1 << 20];
+        let reader = Reader {
+            bytes: &bytes,
+            at: 0,
+            items: 1 << 20,
+            max_items: 1 << 20,
+            max_depth: 9,
+            mark: &mut |pairs| Ok(Value::Map(pairs)),
+        };
+        assert_eq!(reader.room(1 << 30), FIRST_ELEMENTS);
     }
 
     #[test]

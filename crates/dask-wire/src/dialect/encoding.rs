@@ -6,6 +6,9 @@
 //!
 //! A server's handshake tells which: the number of its frames and the framing.
 
+mod paths;
+mod placeholders;
+
 use bytes::Bytes;
 
 use crate::compress::{Budget, Compression, decompress, maybe_compress};
@@ -13,7 +16,6 @@ use crate::error::WireError;
 use crate::frame::Framing;
 use crate::limits::Limits;
 use crate::msgpack;
-use crate::payload::{Carried, Payload};
 use crate::value::Value;
 
 /// How a message is spread over frames.
@@ -53,8 +55,8 @@ impl Encoding {
     /// Turns a value into frames.
     pub fn encode(self, value: &Value<'_>, compression: Option<Compression>) -> Vec<Bytes> {
         match self {
-            Encoding::Placeholders => encode_placeholders(value, compression),
-            _ => self.encode_paths(value, compression),
+            Encoding::Placeholders => placeholders::encode(value, compression),
+            _ => paths::encode(self, value, compression),
         }
     }
 
@@ -86,48 +88,9 @@ impl Encoding {
 
     pub(crate) fn decode<'a>(self, frames: &'a [Bytes], limits: &Limits) -> Result<Value<'a>, WireError> {
         match self {
-            Encoding::Placeholders => decode_placeholders(frames, limits),
-            _ => decode_paths(frames, limits),
+            Encoding::Placeholders => placeholders::decode(frames, limits),
+            _ => paths::decode(frames, limits),
         }
-    }
-
-    fn encode_paths(self, value: &Value<'_>, compression: Option<Compression>) -> Vec<Bytes> {
-        let mut cut = Cut::default();
-        let stripped = cut.strip(value, &mut Vec::new());
-        let mut frames = vec![Bytes::new(), Bytes::from(msgpack::write_plain(&stripped))];
-        if cut.found.is_empty() {
-            return frames;
-        }
-        let mut headers = Vec::with_capacity(cut.found.len());
-        let mut paths = Vec::with_capacity(cut.found.len());
-        let mut data = Vec::new();
-        for (path, payload) in cut.found {
-            let mut head = payload.header_entries().to_vec();
-            let (packed, names) = pack(payload.frames(), compression);
-            let count = packed.len();
-            let mut put = |name: &'static str, value: Value<'static>| head.push((Value::from(name), value));
-            put("count", count.into());
-            put("compression", names);
-            if self == Encoding::PathsWithLengths {
-                put("lengths", payload.frames().iter().map(Bytes::len).collect());
-                head.retain(|(name, _)| name.as_str() != Some("writeable"));
-                head.push((Value::from("writeable"), payload.frames().iter().map(|_| false).collect()));
-            } else {
-                put("split-num-sub-frames", (0..count).map(|_| 1u8).collect());
-                put("split-offsets", (0..count).collect());
-            }
-            headers.push((Value::Array(path.clone()), Value::Map(head)));
-            paths.push(Value::Array(path));
-            data.extend(packed);
-        }
-        let index: Value<'_> = Value::Map(vec![
-            (Value::from("headers"), Value::Map(headers)),
-            (Value::from("keys"), Value::Array(paths)),
-            (Value::from("bytestrings"), Value::Array(Vec::new())),
-        ]);
-        frames.push(Bytes::from(msgpack::write_plain(&index)));
-        frames.extend(data);
-        frames
     }
 }
 
@@ -148,135 +111,6 @@ fn pack(frames: &[Bytes], compression: Option<Compression>) -> (Vec<Bytes>, Valu
         })
         .collect();
     (packed, Value::Array(names))
-}
-
-/// Takes the payloads out of a value, remembering where they were.
-#[derive(Default)]
-struct Cut<'v> {
-    found: Vec<(Vec<Value<'static>>, &'v Payload)>,
-}
-
-impl<'v> Cut<'v> {
-    fn strip<'a>(&mut self, value: &'v Value<'a>, path: &mut Vec<Value<'static>>) -> Value<'v> {
-        match value {
-            Value::Payload(payload) => {
-                self.found.push((path.clone(), payload));
-                Value::Nil
-            }
-            Value::Array(items) => {
-                let mut kept = Vec::with_capacity(items.len());
-                for (at, item) in items.iter().enumerate() {
-                    path.push(Value::from(at));
-                    kept.push(self.strip(item, path));
-                    path.pop();
-                }
-                Value::Array(kept)
-            }
-            Value::Map(pairs) => {
-                let mut kept = Vec::with_capacity(pairs.len());
-                for (key, item) in pairs {
-                    path.push(key.clone().into_owned());
-                    let item = self.strip(item, path);
-                    // A payload's own entry is left out of a map; in an array its place is kept by nil.
-                    if self.found.last().is_none_or(|(found, _)| found != path) {
-                        kept.push((borrow(key), item));
-                    }
-                    path.pop();
-                }
-                Value::Map(kept)
-            }
-            other => borrow(other),
-        }
-    }
-}
-
-fn borrow<'v>(value: &'v Value<'_>) -> Value<'v> {
-    match value {
-        Value::Str(text) => Value::Str(std::borrow::Cow::Borrowed(text)),
-        Value::Bin(bytes) => Value::Bin(std::borrow::Cow::Borrowed(bytes)),
-        other => other.clone().into_owned(),
-    }
-}
-
-fn decode_paths<'a>(frames: &'a [Bytes], limits: &Limits) -> Result<Value<'a>, WireError> {
-    let [_, body, rest @ ..] = frames else {
-        return Err(WireError::malformed("a message of fewer than two frames"));
-    };
-    let mut message = msgpack::read(body, limits, &mut mark_sets)?;
-    let Some((index, mut data)) = rest.split_first() else { return Ok(message) };
-    let mut index = msgpack::read_plain(index, limits)?;
-    let mut budget = Budget::new(limits.decompressed_bytes);
-    let mut headers = match index.take("headers") {
-        Some(Value::Map(pairs)) => pairs.into_iter(),
-        _ => return Err(WireError::malformed("an index of values without headers")),
-    };
-    let bytestrings = index.take("bytestrings");
-    let is_bytestring = |path: &Value<'_>| {
-        bytestrings.as_ref().and_then(Value::as_array).is_some_and(|paths| paths.contains(path))
-    };
-    let mut spare = Vec::new();
-    for path in index.get("keys").and_then(Value::as_array).unwrap_or_default() {
-        // Both sides are written in the same order; look further only where they are not.
-        let header = match spare.iter().position(|(key, _)| key == path) {
-            Some(at) => Some(spare.swap_remove(at)),
-            None => loop {
-                match headers.next() {
-                    Some(pair) if &pair.0 == path => break Some(pair),
-                    Some(pair) => spare.push(pair),
-                    None => break None,
-                }
-            },
-        };
-        let Some((_, header)) = header else {
-            return Err(WireError::malformed("a value in the index without its header"));
-        };
-        let count = header.get("count").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
-        let Some((mine, others)) = count.and_then(|count| data.split_at_checked(count)) else {
-            return Err(WireError::malformed("a value with more frames than the message has left"));
-        };
-        data = others;
-        let payload = Payload::receive(header, mine, Carried::Serialized, &mut budget)?;
-        let value = match payload.frames() {
-            [bytes] if is_bytestring(path) => Value::from(bytes.to_vec()),
-            _ => Value::Payload(Box::new(payload)),
-        };
-        put_at(&mut message, path.as_array().unwrap_or_default(), value)?;
-    }
-    if !data.is_empty() {
-        return Err(WireError::malformed(format!("{} frames left over after a message", data.len())));
-    }
-    Ok(message)
-}
-
-/// Puts a value where its path says.
-fn put_at<'a>(message: &mut Value<'a>, path: &[Value<'_>], value: Value<'a>) -> Result<(), WireError> {
-    let lost = || WireError::malformed("a value's path leads nowhere");
-    let Some((last, way)) = path.split_last() else {
-        *message = value;
-        return Ok(());
-    };
-    let mut place = message;
-    for step in way {
-        place = match place {
-            Value::Map(pairs) => {
-                pairs.iter_mut().find(|(key, _)| key == step).map(|(_, value)| value).ok_or_else(lost)?
-            }
-            Value::Array(items) => {
-                let at = step.as_u64().and_then(|at| usize::try_from(at).ok()).ok_or_else(lost)?;
-                items.get_mut(at).ok_or_else(lost)?
-            }
-            _ => return Err(lost()),
-        };
-    }
-    match place {
-        Value::Map(pairs) => pairs.push((last.clone().into_owned(), value)),
-        Value::Array(items) => {
-            let at = last.as_u64().and_then(|at| usize::try_from(at).ok()).ok_or_else(lost)?;
-            *items.get_mut(at).ok_or_else(lost)? = value;
-        }
-        _ => return Err(lost()),
-    }
-    Ok(())
 }
 
 /// Marks that need no frames: sets and enums.
@@ -302,109 +136,11 @@ fn mark_sets(mut pairs: msgpack::Map<'_>) -> Result<Value<'_>, WireError> {
     }
 }
 
-fn encode_placeholders(value: &Value<'_>, compression: Option<Compression>) -> Vec<Bytes> {
-    let mut beside: Vec<Bytes> = Vec::new();
-    let mut body = Vec::new();
-    msgpack::write(&mut body, value, &mut |out, payload| {
-        let at = beside.len() + 1;
-        // Pickled sub-frames are read without decompression up to 2023.9.2, so they go as they are.
-        let (mark, mut head, frames, compression) = match payload.carried() {
-            Carried::Serialized => {
-                ("__Serialized__", payload.header_entries().to_vec(), payload.frames(), compression)
-            }
-            Carried::Pickled => {
-                let (pickle, buffers) =
-                    payload.frames().split_first().map_or((&[][..], &[][..]), |(p, b)| (p, b));
-                (
-                    "__Pickled__",
-                    vec![(Value::from("pickled-obj"), Value::Bin(pickle.to_vec().into()))],
-                    buffers,
-                    None,
-                )
-            }
-        };
-        let (packed, names) = pack(frames, compression);
-        head.push((Value::from("num-sub-frames"), packed.len().into()));
-        head.push((Value::from("compression"), names));
-        if mark == "__Serialized__" {
-            head.push((Value::from("split-num-sub-frames"), packed.iter().map(|_| 1u8).collect()));
-            head.push((Value::from("split-offsets"), (0..packed.len()).collect()));
-        }
-        beside.push(Bytes::from(msgpack::write_plain(&Value::Map(head))));
-        beside.extend(packed);
-        msgpack::write_map_len(out, 1);
-        msgpack::write_str(out, mark);
-        msgpack::write(out, &Value::from(at), &mut |_, _| ());
-    });
-    beside.insert(0, Bytes::from(body));
-    beside
-}
-
-fn decode_placeholders<'a>(frames: &'a [Bytes], limits: &Limits) -> Result<Value<'a>, WireError> {
-    let Some((body, _)) = frames.split_first() else {
-        return Err(WireError::malformed("a message without frames"));
-    };
-    let mut budget = Budget::new(limits.decompressed_bytes);
-    let mut used = 1;
-    let mut taken = vec![false; frames.len()];
-    let value = msgpack::read(body, limits, &mut |pairs| {
-        let (carried, target) = match pairs.first() {
-            Some((Value::Str(key), target)) if key == "__Serialized__" => (Carried::Serialized, target),
-            Some((Value::Str(key), target)) if key == "__Pickled__" => (Carried::Pickled, target),
-            _ => return mark_sets(pairs),
-        };
-        let Some(at) = target.as_u64().and_then(|at| usize::try_from(at).ok()) else {
-            return inline_payload(pairs, &mut budget);
-        };
-        let header = match at.checked_sub(1).and_then(|_| frames.get(at)) {
-            Some(frame) => msgpack::read_plain(frame, limits)?,
-            None => return Err(WireError::malformed("a placeholder for a frame that is not there")),
-        };
-        let count = header.get("num-sub-frames").and_then(Value::as_u64).unwrap_or(0);
-        let mine = usize::try_from(count)
-            .ok()
-            .and_then(|count| frames.get(at + 1..at.checked_add(1)?.checked_add(count)?))
-            .ok_or_else(|| WireError::malformed("a value with more frames than its message"))?;
-        // Each frame belongs to one value only; anything else could multiply memory.
-        for flag in taken.iter_mut().skip(at).take(mine.len() + 1) {
-            if std::mem::replace(flag, true) {
-                return Err(WireError::malformed("two values share a frame"));
-            }
-        }
-        used += 1 + mine.len();
-        Ok(Value::Payload(Box::new(Payload::receive(header, mine, carried, &mut budget)?)))
-    })?;
-    if used != frames.len() {
-        return Err(WireError::malformed(format!(
-            "{} frames left over after a message",
-            frames.len() - used
-        )));
-    }
-    Ok(value)
-}
-
-/// `{"__Serialized__": true, "data": [header, frames]}`: a payload inside the message itself.
-fn inline_payload<'a>(mut pairs: msgpack::Map<'a>, budget: &mut Budget) -> Result<Value<'a>, WireError> {
-    let data =
-        pairs.iter().position(|(key, _)| key.as_str() == Some("data")).map(|at| pairs.swap_remove(at).1);
-    let Some(Value::Array(parts)) = data else {
-        return Err(WireError::malformed("a placeholder that points nowhere"));
-    };
-    let mut parts = parts.into_iter();
-    let (Some(header), Some(Value::Array(frames)), None) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(WireError::malformed("an inline value that is not a header and frames"));
-    };
-    let frames: Option<Vec<Bytes>> =
-        frames.iter().map(|frame| Some(Bytes::copy_from_slice(frame.as_bytes()?))).collect();
-    let frames =
-        frames.ok_or_else(|| WireError::malformed("an inline value with a frame that is no bytes"))?;
-    Ok(Value::Payload(Box::new(Payload::receive(header, &frames, Carried::Serialized, budget)?)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::Message;
+    use crate::payload::Payload;
     use proptest::prelude::*;
 
     const ALL: [Encoding; 3] =
