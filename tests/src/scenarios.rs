@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use dask_client::pickle::Value as Python;
-use dask_client::{Client, ErrorKind, Future, Gathered, Graph, NdArray, Node, WireValue, py};
+use dask_client::{Client, Direct, ErrorKind, Future, Gathered, Graph, NdArray, Node, WireValue, py};
 
 use crate::{PATIENCE, TestCluster};
 
@@ -323,12 +323,32 @@ async fn gathers_numpy(stage: &Stage) -> Outcome {
 
 async fn gathers_compressible_bytes(stage: &Stage) -> Outcome {
     // Large enough to be compressed by workers that do so, and to be passed on like that by the scheduler.
-    let call = py("operator:mul").args((dask_client::pickle::PyBytes("abc".into()), 100_000));
-    let result: Gathered = stage.client.call(call).await?;
-    let dask_wire::family::Decoded::Bytes(bytes) = &*result else {
-        return Err(format!("{result:?}").into());
-    };
-    ensure!(bytes.len() == 300_000 && bytes.starts_with(b"abcabc"), "{} bytes", bytes.len());
+    let relayed = stage.cluster.client().direct(Direct::Never).connect().await?;
+    for client in [&stage.client, &relayed] {
+        let before = client.statistics();
+        let call = py("operator:mul").args((dask_client::pickle::PyBytes("abc".into()), 100_000));
+        let result: Gathered = client.call(call).await?;
+        let dask_wire::family::Decoded::Bytes(bytes) = &*result else {
+            return Err(format!("{result:?}").into());
+        };
+        ensure!(bytes.len() == 300_000 && bytes.starts_with(b"abcabc"), "{} bytes", bytes.len());
+        let after = client.statistics();
+        ensure_eq!(
+            after.results_direct + after.results_relayed,
+            before.results_direct + before.results_relayed + 1
+        );
+    }
+    let traffic = relayed.statistics();
+    ensure_eq!(traffic.results_relayed, 1);
+    // Servers that compress among themselves pass on what they have, whatever was agreed with the client.
+    let setting = py("dask.config:get").args(("distributed.comm.compression", Option::<i64>::None));
+    let setting: Python = stage.client.call(setting).await?;
+    if setting.as_str() == Some("auto") {
+        ensure!(traffic.bytes_in < 100_000, "the relayed result was not compressed: {traffic:?}");
+    } else {
+        ensure!(traffic.bytes_in > 300_000, "{setting:?} compresses: {traffic:?}");
+    }
+    relayed.close().await;
     Ok(())
 }
 

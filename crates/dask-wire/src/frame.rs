@@ -58,6 +58,11 @@ impl FrameReader {
         Self { framing: Some(framing), ..Self::new(limits) }
     }
 
+    /// Other bounds, for the messages that come after this one.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// The framing, once the first eight bytes have told it.
     pub fn framing(&self) -> Option<Framing> {
         self.framing
@@ -100,14 +105,7 @@ impl FrameReader {
                     while lengths.len() < *count {
                         let Some(length) = take_u64(&mut self.inbox) else { return Ok(None) };
                         *total = total.saturating_add(length);
-                        if *total > self.limits.message_bytes {
-                            return Err(WireError::TooLarge {
-                                what: "a message in bytes",
-                                actual: *total,
-                                limit: self.limits.message_bytes,
-                                name: "message_bytes",
-                            });
-                        }
+                        self.limits.check_bytes(*total)?;
                         lengths.push(usize::try_from(length).map_err(|_| {
                             WireError::malformed(format!(
                                 "a frame of {length} bytes does not fit this machine"
@@ -233,6 +231,11 @@ impl WebSocketReader {
         Self { limits, ..Self::default() }
     }
 
+    /// Other bounds, for the messages that come after this one.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Whether the stream may end here without cutting a message.
     pub fn is_between_messages(&self) -> bool {
         self.expected.is_none()
@@ -264,14 +267,7 @@ impl WebSocketReader {
             }
             Some(_) => {
                 self.bytes = self.bytes.saturating_add(message.len() as u64);
-                if self.bytes > self.limits.message_bytes {
-                    return Err(WireError::TooLarge {
-                        what: "a message in bytes",
-                        actual: self.bytes,
-                        limit: self.limits.message_bytes,
-                        name: "message_bytes",
-                    });
-                }
+                self.limits.check_bytes(self.bytes)?;
                 self.frames.push(message);
             }
         }
@@ -362,10 +358,19 @@ mod tests {
             Err(WireError::TooLarge { name: "message_bytes", .. })
         ));
 
+        // A server's first message is small, whatever its framing.
+        let early = limits.before_handshake();
+        let mut bytes = 2u64.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(&(2u64 << 20).to_le_bytes());
+        let error = feed(&mut FrameReader::new(early), &bytes, 64).unwrap_err();
+        assert!(matches!(error, WireError::TooLarge { name: "handshake_bytes", .. }), "{error}");
+        assert_eq!(feed(&mut FrameReader::new(limits), &bytes, 64).unwrap(), Vec::<Vec<Bytes>>::new());
+
         // Under the limit, but never sent: only a first step is set aside.
         let mut reader = FrameReader::with_framing(Framing::Bare, limits);
         let mut bytes = 1u64.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&(7u64 << 30).to_le_bytes());
+        bytes.extend_from_slice(&(3u64 << 30).to_le_bytes());
         feed(&mut reader, &bytes, 64).unwrap();
         let State::Body { large: Some(buffer), .. } = &reader.state else { panic!("{:?}", reader.state) };
         assert!(buffer.capacity() <= FIRST_ALLOCATION + CHUNK);

@@ -120,10 +120,19 @@ impl Source {
                             return Err(Error::wire(peer, dask_wire::WireError::NotDask { found }));
                         }
                         Some(Ok(_)) => (),
-                        Some(Err(error)) => return Err(Error::lost(peer, error.to_string())),
+                        Some(Err(error)) => return Err(websocket_failed(peer, &error)),
                     }
                 }
             }
+        }
+    }
+
+    /// Other bounds on the messages from now on.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        match self {
+            Source::Stream { frames, .. } => frames.set_limits(limits),
+            #[cfg(feature = "ws")]
+            Source::WebSocket { frames, .. } => frames.set_limits(limits),
         }
     }
 
@@ -137,14 +146,40 @@ impl Source {
     }
 }
 
+/// A peer that breaks WebSocket's rules or a limit, told apart from a connection that broke.
+#[cfg(feature = "ws")]
+fn websocket_failed(peer: &Address, error: &tokio_tungstenite::tungstenite::Error) -> Error {
+    use dask_wire::WireError;
+    use tokio_tungstenite::tungstenite::Error as WsError;
+    use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+    let broken = match error {
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            return Error::lost(peer, "the server closed the connection");
+        }
+        WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => WireError::TooLarge {
+            what: "a WebSocket message in bytes",
+            actual: *size as u64,
+            limit: *max_size as u64,
+            name: "message_bytes",
+        },
+        WsError::Protocol(_) | WsError::Capacity(_) | WsError::Utf8(_) | WsError::AttackAttempt => {
+            WireError::Malformed(format!("on a WebSocket: {error}"))
+        }
+        WsError::Io(error) => return Error::lost(peer, super::dial::describe(error)),
+        error => return Error::lost(peer, error),
+    };
+    Error::wire(peer, broken)
+}
+
 impl CommReader {
     /// The next message; `None` when the peer ended the connection between two messages.
     pub(crate) async fn next(&mut self) -> Result<Option<Message>, Error> {
         let Some(frames) = self.source.frames(&self.agreed.peer).await? else { return Ok(None) };
+        let size: usize = frames.iter().map(Bytes::len).sum();
+        self.agreed.traffic.messages_in.fetch_add(1, Ordering::Relaxed);
+        self.agreed.traffic.bytes_in.fetch_add(size as u64, Ordering::Relaxed);
         let message = Message::new(frames, self.agreed.encoding, self.agreed.limits)
             .map_err(|error| Error::wire(&self.agreed.peer, error))?;
-        self.agreed.traffic.messages_in.fetch_add(1, Ordering::Relaxed);
-        self.agreed.traffic.bytes_in.fetch_add(message.len() as u64, Ordering::Relaxed);
         Ok(Some(message))
     }
 

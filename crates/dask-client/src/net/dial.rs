@@ -133,7 +133,7 @@ impl Dialer {
         if !matches!(peer.scheme(), Scheme::Ws | Scheme::Wss) {
             let (read, write) = io.split();
             return Ok((
-                Source::Stream { io: read, frames: FrameReader::new(self.limits) },
+                Source::Stream { io: read, frames: FrameReader::new(self.limits.before_handshake()) },
                 Sink::Stream { io: write, framing: dask_wire::frame::Framing::Prefixed },
             ));
         }
@@ -161,7 +161,7 @@ impl Dialer {
         let (socket, _) = socket.map_err(|error| Error::websocket(peer, &error.to_string()))?;
         phases.websocket = Some(mark.elapsed());
         let (sink, stream) = socket.split();
-        let frames = dask_wire::frame::WebSocketReader::new(self.limits);
+        let frames = dask_wire::frame::WebSocketReader::new(self.limits.before_handshake());
         Ok((Source::WebSocket { socket: stream, frames }, Sink::WebSocket { socket: sink }))
     }
 
@@ -200,8 +200,9 @@ impl Dialer {
             first?.ok_or_else(|| Error::lost(peer, "the server closed the connection without a word"))?;
         let framing = source.framing();
         let encoding = Encoding::detect(framing, frames.len()).map_err(|error| Error::wire(peer, error))?;
-        let message =
-            Message::new(frames, encoding, self.limits).map_err(|error| Error::wire(peer, error))?;
+        let message = Message::new(frames, encoding, self.limits.before_handshake())
+            .map_err(|error| Error::wire(peer, error))?;
+        source.set_limits(self.limits);
         let theirs = message.value().and_then(|value| Handshake::from_value(&value));
         let theirs = theirs.map_err(|error| Error::wire(peer, error))?;
         sink.answer_in(framing);
