@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use dask_client::pickle::Value as Python;
-use dask_client::{Client, Direct, ErrorKind, Future, Gathered, Graph, NdArray, Node, WireValue, py};
+use dask_client::{
+    Client, Data, Direct, ErrorKind, Future, Gathered, Graph, Item, NdArray, Node, WireValue, py,
+};
 
 use crate::{PATIENCE, TestCluster};
 
@@ -69,6 +71,10 @@ scenarios![
     obeys_options,
     obeys_options_that_differ,
     answers_unknown_ops_itself,
+    calls_python_by_source,
+    scatters,
+    runs_outside_of_tasks,
+    shares_variables,
     cancels,
 ];
 
@@ -256,6 +262,50 @@ async fn refuses_lost_references(stage: &Stage) -> Outcome {
     let outcome = stage.client.compute::<_, i64>(graph, haunted).await;
     let error = outcome.err().ok_or("a graph with a missing reference ran")?;
     ensure_eq!(error.kind(), ErrorKind::Graph);
+    Ok(())
+}
+
+async fn calls_python_by_source(stage: &Stage) -> Outcome {
+    let call =
+        dask_client::python("import math\nreturn math.fsum(values) + extra").kwarg("values", [0.1; 10]);
+    ensure_eq!(stage.client.call::<f64>(call.kwarg("extra", 1)).await?, 2.0);
+    let error = stage.client.call::<()>(dask_client::python("raise KeyError('gone')")).await.err();
+    let class = error.and_then(|error| error.python().map(|python| python.class.clone()));
+    ensure_eq!(class.as_deref(), Some("KeyError"));
+    Ok(())
+}
+
+async fn scatters(stage: &Stage) -> Outcome {
+    let list: Future<Vec<i64>> = stage.client.scatter(Data::value(&[1, 2, 3])).await?;
+    let bytes: Future = stage.client.scatter(Data::bytes("abc")).await?;
+    ensure_eq!(stage.client.call::<i64>(py("builtins:sum").arg(&list)).await?, 6);
+    ensure_eq!(stage.client.call::<i64>(py("builtins:len").arg(&bytes)).await?, 3);
+    ensure_eq!(stage.client.gather(&[list.clone(), list]).await?, [[1, 2, 3], [1, 2, 3]]);
+    Ok(())
+}
+
+async fn runs_outside_of_tasks(stage: &Stage) -> Outcome {
+    let found = stage.client.run::<i64>(py("operator:add").args((40, 2))).await?;
+    ensure_eq!(found.len(), 2);
+    for outcome in found.into_values() {
+        ensure_eq!(outcome?, 42);
+    }
+    let text: String = stage.client.run_on_scheduler(py("builtins:str.upper").arg("scheduler")).await?;
+    ensure_eq!(text, "SCHEDULER");
+    Ok(())
+}
+
+async fn shares_variables(stage: &Stage) -> Outcome {
+    let other = stage.cluster.client().connect().await?;
+    stage.client.variable("value").set(&(1, "ü")).await?;
+    let value: (i64, String) = other.variable("value").get(PATIENCE).await?.into_value()?;
+    ensure_eq!(value, (1, "ü".to_owned()));
+    let future: Future<i64> = stage.client.submit(py("operator:add").args((1, 2))).await?;
+    stage.client.variable("future").set(&future).await?;
+    let item: Item<i64> = other.variable("future").get(PATIENCE).await?;
+    drop(future);
+    ensure_eq!(item.into_future()?.result().await?, 3);
+    other.close().await;
     Ok(())
 }
 
