@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dask_client::{Dialect, ErrorKind, Future, Key, LogLevel, Profile, WorkerChange, py};
-use dask_live_tests::rounds::{another, over, releases_and};
+use dask_live_tests::rounds::{another, over, python, releases_and};
 use dask_live_tests::scenarios::{Outcome, Stage};
-use dask_live_tests::{PATIENCE, checks, ensure, ensure_eq};
-use dask_local::WorkerSpec;
+use dask_live_tests::{PATIENCE, TestCluster, checks, ensure, ensure_eq};
+use dask_local::{Protocol, WorkerSpec};
 use futures::StreamExt;
 use tracing::field::{Field, Visit};
 
@@ -27,15 +27,61 @@ async fn what_the_cluster_does() {
         reads_logs,
         dumps_the_cluster,
         compares_versions,
+        names_the_worker_that_does_not_say_its_versions,
+        sums_up_the_scheduler,
         forwards_logs,
         waits_for_workers_and_watches_them,
+        hears_of_workers_by_topic,
         suggests_a_size,
         retires_workers,
+        retires_those_that_can_be_spared,
+        retires_without_closing,
         restarts_single_workers,
         restarts_all,
         shuts_down,
     ];
     over(releases, |builder| builder, checks).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_of_workers_outlives_a_scheduler() {
+    for release in dask_live_tests::releases() {
+        let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        let mut changes = client.watch_workers(Duration::from_millis(200));
+        let mut next = async || {
+            let next = tokio::time::timeout(PATIENCE, changes.next()).await;
+            next.expect("a change").expect("the watch goes on").expect("no error")
+        };
+        let mut there = BTreeSet::new();
+        while there.len() < 2 {
+            let WorkerChange::Joined { address, .. } = next().await else { panic!("{release}: one left") };
+            there.insert(address);
+        }
+        cluster.cluster.kill_scheduler().await.unwrap();
+        cluster.cluster.restart_scheduler().await.unwrap();
+        let later = cluster.cluster.add_worker(WorkerSpec::new().name("later")).await.unwrap();
+        let later = cluster.cluster.workers()[later].address.clone();
+        // Whether the workers of the old scheduler come back is up to the release.
+        loop {
+            match next().await {
+                WorkerChange::Joined { address, .. } if address == later => break,
+                change => println!("{release}: {change:?}"),
+            }
+        }
+        client.close().await;
+        let end = async {
+            while let Some(change) = changes.next().await {
+                if let Err(error) = change {
+                    return Some(error.kind());
+                }
+            }
+            None
+        };
+        let end = tokio::time::timeout(PATIENCE, end).await.expect("an end");
+        assert_eq!(end, Some(ErrorKind::Closed), "{release}");
+        cluster.cluster.stop().await.unwrap();
+    }
 }
 
 fn kind<T>(outcome: Result<T, dask_client::Error>) -> Option<ErrorKind> {
@@ -97,10 +143,32 @@ async fn sees_profiles(stage: &Stage) -> Outcome {
             ensure!(!frame.name.is_empty() && frame.file.ends_with(".py"), "{frame:?}");
             let other = client.profile(Some("no-such-task")).await?;
             ensure_eq!(other.count, 0);
-            return Ok(());
+            return sees_chosen_profiles(stage, profile.count).await;
         }
     }
     Err("no sample".into())
+}
+
+async fn sees_chosen_profiles(stage: &Stage, all: u64) -> Outcome {
+    let client = &stage.client;
+    let count = async |query: dask_client::ProfileQuery<'_>| Ok::<_, dask_client::Error>(query.await?.count);
+    // Times before the cluster was there, and after all of this.
+    ensure_eq!(count(client.profile_of().stop(1.0)).await?, 0);
+    ensure_eq!(count(client.profile_of().start(1e11)).await?, 0);
+    ensure!(count(client.profile_of().start(1.0).stop(1e11)).await? >= all, "less than before");
+    // Each worker by itself makes up the whole.
+    let mut sum = 0;
+    let names: Vec<String> = client.scheduler_info().await?.workers.into_values().map(|it| it.name).collect();
+    for name in names {
+        sum += count(client.profile_of().workers([name])).await?;
+    }
+    ensure!(sum >= all, "{sum} of {all} samples");
+    ensure_eq!(kind(client.profile_of().workers(["no such"]).await), Some(ErrorKind::Config));
+    ensure_eq!(count(client.profile_of().tasks_named("no-such-task")).await?, 0);
+    // The loops are idle for the most part: that they can be asked for is what counts.
+    client.profile_of().worker_loops().await?;
+    client.profile_of().scheduler_loop().await?;
+    Ok(())
 }
 
 async fn records_tasks(stage: &Stage) -> Outcome {
@@ -153,6 +221,10 @@ async fn reads_logs(stage: &Stage) -> Outcome {
         ensure!(lines.iter().any(|line| line.message.contains("Registered to")), "{lines:?}");
         ensure!(lines.windows(2).all(|pair| pair[0].timestamp <= pair[1].timestamp), "{lines:?}");
     }
+    let one = client.worker_logs_of(["second"], Some(1)).await?;
+    let lines: Vec<usize> = one.into_values().map(|lines| lines.map_or(0, |lines| lines.len())).collect();
+    ensure_eq!(lines, [1]);
+    ensure_eq!(kind(client.worker_logs_of(["no such"], None).await), Some(ErrorKind::Config));
     ensure_eq!(client.nanny_logs(None).await?.len(), 0);
     Ok(())
 }
@@ -170,6 +242,18 @@ async fn dumps_the_cluster(stage: &Stage) -> Outcome {
     ensure!(tasks.get("dumped").is_some(), "{tasks:?}");
     let workers = dump.get("workers").and_then(|workers| workers.as_map()).ok_or("no workers")?;
     ensure_eq!(workers.len(), 2);
+    // To a file, which Python's own reader of dumps can read.
+    let path = stage.cluster.modules.path().join("dump");
+    client.cluster_dump_to(&path.display().to_string(), "msgpack", &["run_spec"], PATIENCE).await?;
+    let script = format!(
+        "
+from distributed.cluster_dump import DumpArtefact
+dump = DumpArtefact.from_url('{}.msgpack.gz')
+print(dump['scheduler']['tasks']['dumped']['state'])
+",
+        path.display()
+    );
+    ensure_eq!(python(stage, &script).await?, "memory");
     Ok(())
 }
 
@@ -181,6 +265,40 @@ async fn compares_versions(stage: &Stage) -> Outcome {
     let skew = versions.skew();
     ensure_eq!(skew.len(), 1);
     ensure!(skew[0].matters && skew[0].package == "msgpack" && skew[0].servers.len() == 2, "{skew:?}");
+    Ok(())
+}
+
+async fn names_the_worker_that_does_not_say_its_versions(stage: &Stage) -> Outcome {
+    let client = stage.cluster.client().rpc_timeout(Duration::from_secs(3)).connect().await?;
+    let silent =
+        stage.cluster.cluster.workers().iter().position(|worker| worker.running).ok_or("none runs")?;
+    let address = stage.cluster.cluster.workers()[silent].address.clone();
+    stage.cluster.cluster.pause_worker(silent).await?;
+    let versions = client.versions().await;
+    stage.cluster.cluster.resume_worker(silent).await?;
+    let versions = versions?;
+    ensure_eq!(versions.workers.len(), 1);
+    ensure_eq!(versions.silent.keys().collect::<Vec<_>>(), [&address]);
+    ensure!(versions.silent[&address].contains("took longer"), "{:?}", versions.silent);
+    client.close().await;
+    Ok(())
+}
+
+async fn sums_up_the_scheduler(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let (info, summary) = (client.scheduler_info().await?, client.scheduler_summary().await?);
+    for it in [&info, &summary] {
+        ensure_eq!((it.n_workers, it.total_threads), (2, 2));
+        ensure_eq!(
+            it.total_memory_bytes,
+            info.workers.values().filter_map(|it| it.memory_limit_bytes).sum::<u64>()
+        );
+        ensure!(it.started.is_none_or(|started| started > 1e9), "{it:?}");
+        ensure_eq!(it.started.is_some(), client.release() > "2020.12.0".parse()?);
+        // This cluster serves no dashboard, or it is where its port says.
+        ensure_eq!(it.dashboard.is_some(), it.services.contains_key("dashboard"));
+    }
+    ensure_eq!((info.workers.len(), summary.workers.len()), (2, 0));
     Ok(())
 }
 
@@ -277,6 +395,29 @@ async fn waits_for_workers_and_watches_them(stage: &Stage) -> Outcome {
     Ok(())
 }
 
+async fn hears_of_workers_by_topic(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    if !client.dialect().has(dask_client::Feature::Topics) {
+        return Ok(());
+    }
+    // So rarely looked at by itself that only the scheduler's word can tell in time.
+    let mut changes = client.watch_workers(Duration::from_secs(3600));
+    for _ in 0..2 {
+        ensure!(matches!(changes.next().await, Some(Ok(WorkerChange::Joined { .. }))), "nobody is there");
+    }
+    // Once more it looks early, in case that the subscription came late.
+    let quiet = tokio::time::timeout(Duration::from_secs(3), changes.next()).await;
+    ensure!(quiet.is_err(), "{quiet:?}");
+    let cluster = &stage.cluster.cluster;
+    let extra = cluster.add_worker(WorkerSpec::new().name("heard")).await?;
+    let address = cluster.workers()[extra].address.clone();
+    let joined = changes.next().await.ok_or("it ended")??;
+    ensure_eq!(joined, WorkerChange::Joined { address: address.clone(), nthreads: 1 });
+    cluster.stop_worker(extra).await?;
+    ensure_eq!(changes.next().await.ok_or("it ended")??, WorkerChange::Left { address });
+    Ok(())
+}
+
 async fn suggests_a_size(stage: &Stage) -> Outcome {
     let size = stage.client.adaptive_target(Some(Duration::from_secs(5))).await?;
     ensure!(size <= 2, "{size} workers for an idle cluster");
@@ -303,6 +444,50 @@ async fn retires_workers(stage: &Stage) -> Outcome {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err("the retired worker is still there".into())
+}
+
+async fn retires_those_that_can_be_spared(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let cluster = &stage.cluster.cluster;
+    ensure_eq!(client.retire_some(0, 0).await?.len(), 0);
+    let extra = cluster.add_worker(WorkerSpec::new().name("spare")).await?;
+    client.wait_for_workers(3, PATIENCE).await?;
+    // The others are busy.
+    let busy: Vec<Future<()>> = client
+        .submit_many(["first", "second", "third"].map(|name| py("time:sleep").arg(2).workers([name])))
+        .await?;
+    let spare = cluster.workers()[extra].address.clone();
+    loop {
+        let processing = client.processing().await?;
+        let busy = processing.iter().filter(|(_, tasks)| !tasks.is_empty()).count();
+        if busy == 2 && processing.get(&spare).is_some_and(Vec::is_empty) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ensure_eq!(client.retire_some(1, 0).await?, std::slice::from_ref(&spare));
+    drop(busy);
+    // As many are to stay as there are.
+    let there = client.nthreads().await?.len();
+    ensure_eq!(client.retire_some(1, there).await?.len(), 0);
+    Ok(())
+}
+
+async fn retires_without_closing(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let cluster = &stage.cluster.cluster;
+    let extra = cluster.add_worker(WorkerSpec::new().name("to-empty")).await?;
+    let address = cluster.workers()[extra].address.clone();
+    let future: Future<i64> = client.submit(py("operator:add").args((40, 2)).workers(["to-empty"])).await?;
+    future.finished().await?;
+    ensure_eq!(client.retire_workers_without_closing(["to-empty"]).await?, std::slice::from_ref(&address));
+    ensure_eq!(future.result().await?, 42);
+    ensure!(!client.who_has([&future]).await?[future.key()].contains(&address), "its data is still there");
+    // Its process is left to whoever started it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    ensure!(cluster.workers()[extra].running, "it was closed");
+    cluster.stop_worker(extra).await?;
+    Ok(())
 }
 
 async fn restarts_single_workers(stage: &Stage) -> Outcome {

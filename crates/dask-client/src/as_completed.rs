@@ -58,6 +58,12 @@ impl<R> AsCompleted<R> {
         self
     }
 
+    /// One more future of the same client to wait for, also after the stream has ended: it goes on then. Python's
+    /// `as_completed.add`.
+    pub fn push(&mut self, future: Future<R>) {
+        self.harvest.extend([((), future)]);
+    }
+
     /// How many are still to come.
     pub fn len(&self) -> usize {
         self.harvest.len()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dask_wire::{Feature, Peer, Value};
+use dask_wire::{Feature, Peer, Request, Value};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
@@ -47,13 +47,28 @@ impl Client {
             return Ok(Vec::new());
         }
         let workers = self.pick_workers(Place::Worker, Some(&named)).await?;
+        let request = self.shared().request("retire_workers")?;
+        self.send_retire(request.with("workers", workers.into_iter().collect::<Value<'_>>())?, close).await
+    }
+
+    /// Retires `count` workers that can best be spared, those without work first, but leaves at least `keep`. Gives the
+    /// addresses of those that were retired. Python's `Client.retire_workers(n=count, minimum=keep)`.
+    ///
+    /// Op `retire_workers`, every release.
+    ///
+    /// # Errors
+    /// Moving the data takes longer than a request may, or the scheduler does not answer.
+    pub async fn retire_some(&self, count: usize, keep: usize) -> Result<Vec<String>> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let request = self.shared().request("retire_workers")?.with("n", count)?.with("minimum", keep)?;
+        self.send_retire(request, true).await
+    }
+
+    async fn send_retire(&self, request: Request, close: bool) -> Result<Vec<String>> {
         let shared = self.shared();
-        let request = shared
-            .request("retire_workers")?
-            .with("workers", workers.into_iter().collect::<Value<'_>>())?
-            .with("close_workers", close)?
-            .with("remove", true)?;
-        let reply = shared.rpc(request).await?;
+        let reply = shared.rpc(request.with("close_workers", close)?.with("remove", true)?).await?;
         let value = reply.value()?;
         let addresses: Vec<&Value<'_>> = match &value {
             Value::Map(retired) => retired.iter().map(|(address, _)| address).collect(),

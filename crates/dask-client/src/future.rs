@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use dask_pickle::Ref;
+use dask_wire::exception::PythonError;
 use dask_wire::{FromPython, Key};
 use serde::{Serialize, Serializer};
 
@@ -62,6 +63,17 @@ impl<R> Future<R> {
     /// Gives up this handle, as dropping it does: after the last one is gone the scheduler is told that this client no
     /// longer wants the result.
     pub fn release(self) {}
+
+    /// Waits until the task is done and gives the exception that it raised, if it did. Python's `Future.exception`.
+    ///
+    /// # Errors
+    /// There is neither a result nor an exception: the task was cancelled, or its result was lost.
+    pub async fn exception(&self) -> Result<Option<PythonError>> {
+        match self.finished().await {
+            Ok(()) => Ok(None),
+            Err(error) => error.python().cloned().map(Some).ok_or(error),
+        }
+    }
 
     /// Waits until the task is finished, without fetching the result.
     ///

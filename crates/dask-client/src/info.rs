@@ -45,7 +45,19 @@ pub struct SchedulerInfo {
     pub id: String,
     /// The address it knows itself by, which may not be the one it was reached at.
     pub address: String,
-    /// Its workers by address.
+    /// Ports of what else it serves, by name: mostly `dashboard`.
+    pub services: BTreeMap<String, u64>,
+    /// Where its dashboard should be, on the host that this client reached it at; `None` if it has none.
+    pub dashboard: Option<String>,
+    /// When it was started, in seconds since 1970; `None` on releases that do not tell (up to 2020.12.0).
+    pub started: Option<f64>,
+    /// How many workers there are.
+    pub n_workers: u64,
+    /// Threads of all workers.
+    pub total_threads: u64,
+    /// Bytes that workers may use, of all that have a limit.
+    pub total_memory_bytes: u64,
+    /// Its workers by address; none in a [summary](Client::scheduler_summary).
     pub workers: BTreeMap<String, WorkerInfo>,
 }
 
@@ -67,26 +79,6 @@ impl WorkerHealth {
     }
 }
 
-/// The versions of one server's software.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ServerVersions {
-    /// Python, operating system and the like.
-    pub host: BTreeMap<String, String>,
-    /// Packages that Dask reports; `None` where one is not installed.
-    pub packages: BTreeMap<String, Option<String>>,
-}
-
-/// The versions on a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ClusterVersions {
-    /// The scheduler's.
-    pub scheduler: ServerVersions,
-    /// Each worker's, by address.
-    pub workers: BTreeMap<String, ServerVersions>,
-}
-
 /// How many workers are asked at once.
 const AT_ONCE: usize = 32;
 
@@ -98,6 +90,21 @@ impl Client {
     pub async fn scheduler_info(&self) -> Result<SchedulerInfo> {
         let shared = self.shared();
         read_scheduler_info(&shared.rpc(shared.request("identity")?).await?)
+    }
+
+    /// The scheduler with its totals, without its workers: small and quick however many there are (from 2025.4.0 on;
+    /// before, the scheduler tells of each worker and this client adds them up).
+    ///
+    /// Op `identity`, every release.
+    ///
+    /// # Errors
+    /// As [`Client::scheduler_info`].
+    pub async fn scheduler_summary(&self) -> Result<SchedulerInfo> {
+        let shared = self.shared();
+        let request = shared.request("identity")?.with_if_taken("n_workers", 0);
+        let mut info = read_scheduler_info(&shared.rpc(request).await?)?;
+        info.workers.clear();
+        Ok(info)
     }
 
     /// Has every worker execute a small function, each within `deadline`, and says how that went: by worker address, as
@@ -159,28 +166,6 @@ impl Client {
         };
         if answer == 42 { Ok(()) } else { Err(reply.unexpected(format_args!("{answer} for 20 + 22"))) }
     }
-
-    /// The versions of Python and of the packages that matter, on the scheduler and on each worker (op `versions`, every
-    /// release).
-    ///
-    /// # Errors
-    /// The scheduler does not answer, or a worker breaks off while it asks it.
-    pub async fn versions(&self) -> Result<ClusterVersions> {
-        let shared = self.shared();
-        let scheduler = shared.rpc(shared.request("versions")?).await?;
-        let ask = shared.dialect().request(Peer::Worker, "versions")?.into_rpc()?;
-        let workers = shared.rpc(shared.request("broadcast")?.with("msg", ask)?).await?;
-        let workers = workers.value()?;
-        let workers = workers.as_map().unwrap_or_default().iter();
-        Ok(ClusterVersions {
-            scheduler: server_versions(&scheduler.value()?),
-            workers: workers
-                .filter_map(|(address, versions)| {
-                    Some((address.as_str()?.to_owned(), server_versions(versions)))
-                })
-                .collect(),
-        })
-    }
 }
 
 /// The reply to op `identity`.
@@ -193,9 +178,28 @@ pub(crate) fn read_scheduler_info(reply: &Reply) -> Result<SchedulerInfo> {
             workers.insert(address.to_owned(), worker_info(address, worker));
         }
     }
+    let services = value.get("services").and_then(Value::as_map).unwrap_or_default();
+    let services: BTreeMap<String, u64> = services
+        .iter()
+        .filter_map(|(name, port)| Some((name.as_str()?.to_owned(), port.as_u64()?)))
+        .collect();
+    let total = |name| value.get(name).and_then(Value::as_u64);
     Ok(SchedulerInfo {
         id: text(&value, "id").ok_or_else(|| reply.unexpected("no id; is this a scheduler?"))?,
         address: text(&value, "address").unwrap_or_default(),
+        dashboard: services.get("dashboard").map(|port| {
+            let host = reply.peer().host();
+            // An IPv6 address needs its brackets.
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            format!("http://{host}:{port}/status")
+        }),
+        services,
+        started: value.get("started").and_then(Value::as_f64),
+        n_workers: total("n_workers").unwrap_or(workers.len() as u64),
+        total_threads: total("total_threads")
+            .unwrap_or_else(|| workers.values().map(|worker| worker.nthreads).sum()),
+        total_memory_bytes: total("total_memory")
+            .unwrap_or_else(|| workers.values().filter_map(|worker| worker.memory_limit_bytes).sum()),
         workers,
     })
 }
@@ -233,46 +237,5 @@ fn executing(metrics: Option<&Value<'_>>) -> Option<u64> {
     match metrics.get("task_counts") {
         Some(counts) => Some(counts.get("executing").and_then(Value::as_u64).unwrap_or(0)),
         None => metrics.get("executing").and_then(Value::as_u64),
-    }
-}
-
-fn server_versions(value: &Value<'_>) -> ServerVersions {
-    // Maps in newer releases, arrays of pairs in the oldest.
-    fn pairs<'v>(value: Option<&'v Value<'_>>) -> Vec<(&'v str, Option<String>)> {
-        let text = |value: &Value<'_>| match value {
-            Value::Nil => None,
-            Value::Str(text) => Some(text.to_string()),
-            Value::Int(number) => Some(number.to_string()),
-            Value::Array(parts) => {
-                let parts: Vec<String> = parts
-                    .iter()
-                    .map(|part| {
-                        part.as_str().map_or_else(|| part.as_i64().unwrap_or(0).to_string(), str::to_owned)
-                    })
-                    .collect();
-                Some(parts.join("."))
-            }
-            _ => None,
-        };
-        match value {
-            Some(Value::Map(pairs)) => {
-                pairs.iter().filter_map(|(name, version)| Some((name.as_str()?, text(version)))).collect()
-            }
-            Some(Value::Array(items)) => items
-                .iter()
-                .filter_map(|pair| match pair.as_array() {
-                    Some([name, version]) => Some((name.as_str()?, text(version))),
-                    _ => None,
-                })
-                .collect(),
-            _ => Vec::new(),
-        }
-    }
-    ServerVersions {
-        host: pairs(value.get("host"))
-            .into_iter()
-            .filter_map(|(name, v)| Some((name.to_owned(), v?)))
-            .collect(),
-        packages: pairs(value.get("packages")).into_iter().map(|(name, v)| (name.to_owned(), v)).collect(),
     }
 }

@@ -38,6 +38,22 @@ impl Lock {
         &self.name
     }
 
+    /// Whether somebody holds it.
+    ///
+    /// Op `semaphore_value`, from 2024.7.1 on: older schedulers do not tell.
+    ///
+    /// # Errors
+    /// The release does not tell ([`crate::ErrorKind::NotAvailable`]), or the scheduler does not answer.
+    pub async fn is_locked(&self) -> Result<bool> {
+        let shared = self.client.shared();
+        shared.dialect().need(Feature::LockIsSemaphore)?;
+        // Schedulers know of no semaphore's value before it is registered.
+        semaphore::register(&self.client, &self.name, 1, LEASE_TIMEOUT).await?;
+        let reply = shared.rpc(shared.request("semaphore_value")?.with("name", self.name.clone())?).await?;
+        let value = reply.value()?.as_u64();
+        value.map(|leases| leases > 0).ok_or_else(|| reply.unexpected("no number of leases"))
+    }
+
     /// Acquires the lock, waiting until it is free: at most for the given time, or for as long as it takes with `None`.
     /// A lock that is granted after the wait was given up is released at once.
     ///

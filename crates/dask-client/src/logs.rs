@@ -50,7 +50,20 @@ impl Client {
     /// # Errors
     /// The scheduler does not answer.
     pub async fn worker_logs(&self, count: Option<usize>) -> Result<BTreeMap<String, Result<Vec<LogLine>>>> {
-        self.logs_at(Place::Worker, count).await
+        self.logs_at(Place::Worker, None, count).await
+    }
+
+    /// As [`Client::worker_logs`], of these workers alone, by address or name.
+    ///
+    /// # Errors
+    /// There is no such worker, or the scheduler does not answer.
+    pub async fn worker_logs_of<W: Into<String>>(
+        &self,
+        workers: impl IntoIterator<Item = W>,
+        count: Option<usize>,
+    ) -> Result<BTreeMap<String, Result<Vec<LogLine>>>> {
+        let named: Vec<String> = workers.into_iter().map(Into::into).collect();
+        self.logs_at(Place::Worker, Some(&named), count).await
     }
 
     /// As [`Client::worker_logs`], of the nannies.
@@ -60,17 +73,18 @@ impl Client {
     /// # Errors
     /// The scheduler does not answer.
     pub async fn nanny_logs(&self, count: Option<usize>) -> Result<BTreeMap<String, Result<Vec<LogLine>>>> {
-        self.logs_at(Place::Nanny, count).await
+        self.logs_at(Place::Nanny, None, count).await
     }
 
     async fn logs_at(
         &self,
         place: Place,
+        named: Option<&[String]>,
         count: Option<usize>,
     ) -> Result<BTreeMap<String, Result<Vec<LogLine>>>> {
         let shared = self.shared();
         let request = with_count(shared.dialect().request(place.peer(), "get_logs")?, count)?.into_rpc()?;
-        let workers = self.pick_workers(place, None).await?;
+        let workers = self.pick_workers(place, named).await?;
         let replies = shared.ask_each(place, workers, &request, None).await;
         let read = |reply: Result<Value<'static>>| {
             let value = reply?;

@@ -1,4 +1,4 @@
-//! Looking at what the cluster does: load, call stacks, profiles, task records.
+//! Looking at what the cluster does: load, call stacks, task records, dumps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,32 +10,6 @@ use tokio::time::{Instant, sleep};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plain::seconds;
-
-/// One place in Python code of a [`Profile`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Frame {
-    /// The function's name.
-    pub name: String,
-    /// Its file.
-    pub file: String,
-    /// The line in the file.
-    pub line: u64,
-    /// The text of the line.
-    pub text: String,
-}
-
-/// How often threads were seen where, as a tree of calls.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Profile {
-    /// How many samples fall here or below.
-    pub count: u64,
-    /// Where this is; empty at the root.
-    pub frame: Frame,
-    /// What is called from here, most often seen first.
-    pub children: Vec<Profile>,
-}
 
 /// One stretch of work on a task: `compute`, `transfer`, `deserialize`, `disk-read`, …
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -136,24 +110,6 @@ impl Client {
             .collect())
     }
 
-    /// Where the workers' threads spent their time of late, over all workers; with `key` only in tasks of that name (the
-    /// part of their keys before the first dash). Dask samples ten times a second or so. Python's `Client.profile`.
-    ///
-    /// Op `profile`, every release.
-    ///
-    /// # Errors
-    /// The scheduler does not answer.
-    pub async fn profile(&self, key: Option<&str>) -> Result<Profile> {
-        let shared = self.shared();
-        let request = shared.request("profile")?.with("key", key.map(str::to_owned))?;
-        let reply = shared.rpc(request).await?;
-        let value = reply.value()?;
-        if value.as_map().is_none() {
-            return Err(reply.unexpected(value.kind()));
-        }
-        Ok(profile(&value))
-    }
-
     /// Records of the latest runs of tasks, oldest first: those that ended between `start` and `stop` (seconds since
     /// 1970), and at most `count`. Python's `Client.get_task_stream`.
     ///
@@ -195,6 +151,32 @@ impl Client {
         let exclude = exclude.iter().map(|name| (*name).to_owned()).collect::<Value<'_>>();
         let request = shared.request("get_cluster_state")?.with("exclude", exclude)?;
         Ok(shared.rpc_within(request, within).await?.value()?.into_owned())
+    }
+
+    /// Has the scheduler write its dump to a file, on its own machine or wherever `url` says that fsspec can reach
+    /// (`s3://…`). Python's `Client.dump_cluster_state(url, write_from_scheduler=True)`, whose `DumpArtefact` reads it.
+    /// The format is `msgpack` (compressed; `.msgpack.gz` is appended to the url) or `yaml` (`.yaml` is appended).
+    ///
+    /// Op `dump_cluster_state_to_url`, from 2022.3.0 on.
+    ///
+    /// # Errors
+    /// The release cannot do it, the file cannot be written or fsspec is missing there ([`ErrorKind::Rpc`]), or it takes
+    /// longer than `within`.
+    pub async fn cluster_dump_to(
+        &self,
+        url: &str,
+        format: &str,
+        exclude: &[&str],
+        within: Duration,
+    ) -> Result<()> {
+        let shared = self.shared();
+        let exclude = exclude.iter().map(|name| (*name).to_owned()).collect::<Value<'_>>();
+        let request = shared
+            .request("dump_cluster_state_to_url")?
+            .with("url", url.to_owned())?
+            .with("exclude", exclude)?
+            .with("format", format.to_owned())?;
+        shared.rpc_within(request, within).await.map(drop)
     }
 
     /// Waits until there are at least `count` workers that accept tasks (before 2021.11.0, that are there), and says how
@@ -257,26 +239,8 @@ impl Client {
     }
 }
 
-fn text(value: &Value<'_>, name: &str) -> String {
+pub(crate) fn text(value: &Value<'_>, name: &str) -> String {
     value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// The message's own limit on nesting bounds the recursion.
-fn profile(value: &Value<'_>) -> Profile {
-    let frame = value.get("description").unwrap_or(&Value::Nil);
-    let children = value.get("children").and_then(Value::as_map).unwrap_or_default();
-    let mut children: Vec<Profile> = children.iter().map(|(_, child)| profile(child)).collect();
-    children.sort_by_key(|child| std::cmp::Reverse(child.count));
-    Profile {
-        count: value.get("count").and_then(Value::as_u64).unwrap_or(0),
-        frame: Frame {
-            name: text(frame, "name"),
-            file: text(frame, "filename"),
-            line: frame.get("line_number").and_then(Value::as_u64).unwrap_or(0),
-            text: text(frame, "line").trim().to_owned(),
-        },
-        children,
-    }
 }
 
 fn task_record(value: &Value<'_>) -> TaskRecord {

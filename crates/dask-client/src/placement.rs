@@ -8,6 +8,7 @@ use crate::client::{Client, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::future::Future;
 use crate::reply::Reply;
+use crate::run::Place;
 
 impl Client {
     /// The addresses of the workers that hold each result; none for a result that is not there (op `who_has`, every
@@ -20,10 +21,16 @@ impl Client {
         futures: impl IntoIterator<Item = &'f Future<R>>,
     ) -> Result<HashMap<Key, Vec<String>>> {
         let request = self.shared().request("who_has")?.with("keys", keys(futures).collect::<Value<'_>>())?;
-        let reply = self.shared().rpc(request).await?;
-        let value = reply.value()?;
-        let pairs = value.as_map().ok_or_else(|| reply.unexpected(value.kind()))?;
-        Ok(pairs.iter().filter_map(|(key, workers)| Some((Key::from_value(key)?, texts(workers)))).collect())
+        holders(&self.shared().rpc(request).await?)
+    }
+
+    /// As [`Client::who_has`], of every result on the cluster, whoever asked for it: large on a busy one (op `who_has`,
+    /// every release).
+    ///
+    /// # Errors
+    /// The scheduler does not answer.
+    pub async fn who_has_everything(&self) -> Result<HashMap<Key, Vec<String>>> {
+        holders(&self.shared().rpc(self.shared().request("who_has")?).await?)
     }
 
     /// The keys of the results that each worker holds: of these workers (addresses or names), or of all if none is given
@@ -110,6 +117,18 @@ impl Client {
     /// # Errors
     /// A task fails or its result is lost before, or the scheduler does not answer.
     pub async fn rebalance<'f, R: 'f>(&self, futures: impl IntoIterator<Item = &'f Future<R>>) -> Result<()> {
+        self.rebalance_among(futures, &[]).await
+    }
+
+    /// As [`Client::rebalance`], among these workers alone (addresses or names), or all if none is given.
+    ///
+    /// # Errors
+    /// As [`Client::rebalance`]; also if there is no such worker.
+    pub async fn rebalance_among<'f, R: 'f>(
+        &self,
+        futures: impl IntoIterator<Item = &'f Future<R>>,
+        workers: &[&str],
+    ) -> Result<()> {
         let futures: Vec<&Future<R>> = futures.into_iter().collect();
         for future in &futures {
             future.finished().await?;
@@ -118,12 +137,23 @@ impl Client {
         if !futures.is_empty() {
             request = request.with("keys", keys(futures).collect::<Value<'_>>())?;
         }
+        if !workers.is_empty() {
+            let named: Vec<String> = workers.iter().map(|worker| (*worker).to_owned()).collect();
+            let workers = self.pick_workers(Place::Worker, Some(&named)).await?;
+            request = request.with("workers", workers.into_iter().collect::<Value<'_>>())?;
+        }
         moved(&self.shared().rpc(request).await?)
     }
 }
 
 fn keys<'f, R: 'f>(futures: impl IntoIterator<Item = &'f Future<R>>) -> impl Iterator<Item = &'f Key> {
     futures.into_iter().map(Future::key)
+}
+
+fn holders(reply: &Reply) -> Result<HashMap<Key, Vec<String>>> {
+    let value = reply.value()?;
+    let pairs = value.as_map().ok_or_else(|| reply.unexpected(value.kind()))?;
+    Ok(pairs.iter().filter_map(|(key, workers)| Some((Key::from_value(key)?, texts(workers)))).collect())
 }
 
 fn texts(value: &Value<'_>) -> Vec<String> {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use dask_wire::{FromPython, Key, Peer, Request, Value};
 use serde::Serialize;
 use tokio::runtime;
+use tokio::time::Instant;
 
 use crate::client::{Client, Handle};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::item::Item;
 use crate::plain::{Sent, kept_by_scheduler, seconds, to_the_end};
 use crate::reply::Reply;
@@ -89,7 +90,40 @@ impl Queue {
     /// There is no item within that time ([`crate::ErrorKind::Timeout`]), the value is not of type `R` (it is then
     /// taken and gone), or the future's task is not known to the scheduler any more.
     pub async fn get<R: FromPython + Send>(&self, within: impl Into<Option<Duration>>) -> Result<Item<R>> {
-        let within = within.into();
+        let taken = self.take(within.into()).await?;
+        self.unwrap(taken)
+    }
+
+    /// Takes `count` items, the oldest first, waiting for them as they come: at most for the given time, or for as long
+    /// as it takes with `None`. When the time is over, those that came, if any. Python's `Queue.get(batch=count)`, with
+    /// a limit.
+    ///
+    /// Each is taken by itself, so that other receivers get items in between. If the returned future is dropped, what
+    /// it has taken by then is put back, at the end of the queue.
+    ///
+    /// # Errors
+    /// As [`Queue::get`], without the timeout. What stands before a value that is not of type `R` is taken and gone, too;
+    /// what comes after is put back.
+    pub async fn get_many<R: FromPython + Send>(
+        &self,
+        count: usize,
+        within: impl Into<Option<Duration>>,
+    ) -> Result<Vec<Item<R>>> {
+        let until = within.into().map(|within| Instant::now() + within);
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            match self.take(left).await {
+                Ok(item) => taken.push(item),
+                Err(error) if error.kind() == ErrorKind::Timeout && until.is_some() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        taken.into_iter().map(|item| self.unwrap(item)).collect()
+    }
+
+    /// Takes an item, which is put back unless it is unwrapped.
+    async fn take(&self, within: Option<Duration>) -> Result<Taken> {
         let shared = self.client.shared();
         shared.stream().await?;
         let request = self.request("queue_get")?.with("timeout", seconds(within))?;
@@ -101,7 +135,10 @@ impl Queue {
             let reply = handle.shared.rpc_waiting(request).await?;
             Ok(Taken { handle, name, reply: Some(reply), runtime: runtime::Handle::current() })
         });
-        let mut taken = kept_by_scheduler(within, what, take).await?;
+        kept_by_scheduler(within, what, take).await
+    }
+
+    fn unwrap<R: FromPython + Send>(&self, mut taken: Taken) -> Result<Item<R>> {
         match taken.reply.take() {
             Some(reply) => self.receive(&reply, reply.value()?),
             None => Err(crate::Error::closed()),

@@ -36,6 +36,10 @@ impl Reply {
         self.message.value().map_err(|error| Error::wire(&self.peer, error))
     }
 
+    pub(crate) fn peer(&self) -> &Address {
+        &self.peer
+    }
+
     pub(crate) fn unexpected(&self, what: impl std::fmt::Display) -> Error {
         Error::unexpected(&self.peer, self.op, what)
     }

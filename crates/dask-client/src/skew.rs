@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::info::ClusterVersions;
+use crate::versions::ClusterVersions;
 
 /// One piece of software of which not every server has the same version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,7 +73,7 @@ impl fmt::Display for Skew {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::info::ServerVersions;
+    use crate::versions::ServerVersions;
 
     fn server(packages: &[(&str, Option<&str>)]) -> ServerVersions {
         let packages = packages.iter().map(|(name, v)| ((*name).to_owned(), v.map(str::to_owned)));
@@ -86,7 +86,7 @@ mod tests {
         let a = server(&[("dask", Some("1")), ("numpy", None), ("msgpack", Some("1.1"))]);
         let b = server(&[("dask", Some("1")), ("msgpack", Some("1.1"))]);
         let workers = [("a".to_owned(), a), ("b".to_owned(), b)].into_iter().collect();
-        let skew = ClusterVersions { scheduler, workers }.skew();
+        let skew = ClusterVersions { scheduler, workers, silent: BTreeMap::new() }.skew();
         let lines: Vec<String> = skew.iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
@@ -98,6 +98,6 @@ mod tests {
         assert!(skew[0].matters && !skew[1].matters);
         let same = server(&[("dask", Some("1"))]);
         let workers = [("a".to_owned(), same.clone())].into_iter().collect();
-        assert_eq!(ClusterVersions { scheduler: same, workers }.skew(), []);
+        assert_eq!(ClusterVersions { scheduler: same, workers, silent: BTreeMap::new() }.skew(), []);
     }
 }

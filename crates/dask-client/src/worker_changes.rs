@@ -9,10 +9,11 @@ use dask_wire::{Feature, Value};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use serde::Serialize;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
+use crate::life::ClientEvent;
 use crate::topics::{Subscription, TopicEvent};
 
 /// A worker came or went.
@@ -53,13 +54,18 @@ impl Stream for WorkerChanges {
 
 /// The topic on which the scheduler logs its own doings.
 const OWN_TOPIC: &str = "all";
+/// By then the scheduler has taken in a subscription, which goes over another connection than the first look.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// Says which workers are there, and from then on which come and which go. Ends after an error, the first of which
-    /// is that the scheduler cannot be asked any more.
+    /// Says which workers are there, and from then on which come and which go.
     ///
     /// The scheduler is asked for its workers whenever it logs that something about them changed (from 2021.9.1 on), and
     /// in any case at this interval. What comes and goes in between is not seen.
+    ///
+    /// While the connection to the scheduler is broken nothing is said. Once the client has reached it again the watch
+    /// goes on: workers of the old scheduler that did not come to the new one have left. It ends with an error when the
+    /// scheduler is not reached within the time of [`Reconnect`](crate::Reconnect), or the client is closed.
     ///
     /// Op `ncores`, every release, and the topic `all`.
     pub fn watch_workers(&self, interval: Duration) -> WorkerChanges {
@@ -67,6 +73,8 @@ impl Client {
             client: self.clone(),
             interval: interval.max(Duration::from_millis(10)),
             hints: None,
+            events: self.events().boxed(),
+            soon: false,
             known: BTreeMap::new(),
             changes: VecDeque::new(),
             started: false,
@@ -86,6 +94,10 @@ struct Watch {
     client: Client,
     interval: Duration,
     hints: Option<Subscription>,
+    /// Tells when hints may have been missed.
+    events: BoxStream<'static, ClientEvent>,
+    /// The scheduler may not have taken in the subscription at the last look.
+    soon: bool,
     known: BTreeMap<String, u64>,
     changes: VecDeque<WorkerChange>,
     started: bool,
@@ -100,13 +112,13 @@ impl Watch {
             if self.started {
                 self.pause().await;
             } else {
-                // Before the first look, so that nothing falls in between.
                 if self.client.dialect().has(Feature::Topics) {
                     self.hints = Some(self.client.subscribe(OWN_TOPIC).await?);
+                    self.soon = true;
                 }
                 self.started = true;
             }
-            let now = self.client.nthreads().await?;
+            let now = self.look().await?;
             let left = self.known.keys().filter(|address| !now.contains_key(*address));
             let left = left.map(|address| WorkerChange::Left { address: address.clone() });
             let joined = now.iter().filter(|(address, _)| !self.known.contains_key(*address));
@@ -119,9 +131,34 @@ impl Watch {
         }
     }
 
+    /// Asks for the workers, again and again while the scheduler is away.
+    async fn look(&mut self) -> Result<BTreeMap<String, u64>> {
+        let client = self.client.clone();
+        let shared = client.shared();
+        let policy = shared.settings.reconnect;
+        let since = Instant::now();
+        let mut pause = policy.map_or(Duration::ZERO, |policy| policy.first_pause);
+        loop {
+            let error = match client.nthreads().await {
+                Ok(workers) => return Ok(workers),
+                Err(error) => error,
+            };
+            // A client that is over says why by itself.
+            shared.check_open()?;
+            let away =
+                matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::Connect | ErrorKind::Timeout);
+            let Some(policy) = policy.filter(|policy| away && since.elapsed() < policy.within) else {
+                return Err(error);
+            };
+            tracing::debug!(scheduler = %client.address(), %error, "its workers are not known for now");
+            sleep(pause).await;
+            pause = (pause * 2).min(policy.longest_pause);
+        }
+    }
+
     /// Until it is time to look again.
     async fn pause(&mut self) {
-        let hints = &mut self.hints;
+        let Self { hints, events, .. } = self;
         let hint = async {
             loop {
                 let event = match hints {
@@ -135,10 +172,22 @@ impl Watch {
                 }
             }
         };
-        tokio::select! {
-            () = hint => (),
-            () = sleep(self.interval) => (),
-        }
+        let back = async {
+            loop {
+                match events.next().await {
+                    Some(ClientEvent::Reconnected | ClientEvent::Missed(_)) => return,
+                    Some(_) => (),
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        let interval = if self.soon { self.interval.min(SOON) } else { self.interval };
+        self.soon = tokio::select! {
+            () = hint => false,
+            // Subscribed anew.
+            () = back => true,
+            () = sleep(interval) => false,
+        };
     }
 }
 
