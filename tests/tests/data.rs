@@ -210,6 +210,16 @@ async fn knows_where_data_lies(stage: &Stage) -> Outcome {
     assert_eq!(client.who_has([&future]).await?[future.key()].len(), 1);
     client.rebalance([&future]).await?;
     client.rebalance(Vec::<&Future<i64>>::new()).await?;
+    client.rebalance_among([&future], &["first", &second]).await?;
+    let error = client.rebalance_among([&future], &["no such"]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    // Also what only others asked for.
+    let other = stage.cluster.client().connect().await?;
+    let theirs: Future<i64> = other.submit(py("operator:add").args((1, 2)).key("theirs")).await?;
+    theirs.finished().await?;
+    let all = client.who_has_everything().await?;
+    assert!(all.contains_key(future.key()) && all.contains_key(theirs.key()), "{all:?}");
+    other.close().await;
     Ok(())
 }
 

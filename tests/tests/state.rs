@@ -11,7 +11,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use dask_client::pickle::{Set, Value as Python};
-use dask_client::{Dialect, ErrorKind, Future, Item, py};
+use dask_client::{Dialect, ErrorKind, Feature, Future, Item, py};
 use dask_live_tests::rounds::{another, over, python, releases_and};
 use dask_live_tests::scenarios::{Outcome, Stage};
 use dask_live_tests::{PATIENCE, TestCluster, checks, ensure, ensure_eq};
@@ -33,6 +33,7 @@ async fn state_is_shared() {
         variables_hold_values,
         variables_hold_futures,
         queues_hand_out_each_item_once,
+        queues_hand_out_many_items,
         queues_lose_nothing_to_abandoned_waits,
         events_wake_who_waits,
         semaphores_bound_who_holds_them,
@@ -165,6 +166,25 @@ async fn queues_hand_out_each_item_once(stage: &Stage) -> Outcome {
     Ok(())
 }
 
+async fn queues_hand_out_many_items(stage: &Stage) -> Outcome {
+    let queue = stage.client.queue("many", 0).await?;
+    for number in 1..=4 {
+        queue.put(&number, None).await?;
+    }
+    let numbers =
+        |items: Vec<Item<i64>>| items.into_iter().map(Item::into_value).collect::<Result<Vec<_>, _>>();
+    ensure_eq!(numbers(queue.get_many(3, None).await?)?, [1, 2, 3]);
+    // What is there when the time is over, and nothing is no error.
+    ensure_eq!(numbers(queue.get_many(3, A_WHILE).await?)?, [4]);
+    ensure_eq!(queue.get_many::<i64>(3, A_WHILE).await?.len(), 0);
+    ensure_eq!(queue.get_many::<i64>(0, None).await?.len(), 0);
+    // Given up half-way: what was taken is put back.
+    queue.put(&5, None).await?;
+    drop(tokio::time::timeout(A_WHILE, queue.get_many::<i64>(2, None)).await);
+    ensure_eq!(numbers(queue.get_many(1, PATIENCE).await?)?, [5]);
+    Ok(())
+}
+
 async fn queues_lose_nothing_to_abandoned_waits(stage: &Stage) -> Outcome {
     let queue = stage.client.queue("abandoned", 0).await?;
     {
@@ -246,7 +266,14 @@ async fn leases_are_refreshed_and_run_out(stage: &Stage) -> Outcome {
 
 async fn locks_exclude(stage: &Stage) -> Outcome {
     let lock = stage.client.lock("lock");
+    let tells = stage.client.dialect().has(Feature::LockIsSemaphore);
+    let is_locked = async || match lock.is_locked().await {
+        Err(error) if !tells && error.kind() == ErrorKind::NotAvailable => Ok(None),
+        outcome => outcome.map(Some),
+    };
+    ensure_eq!(is_locked().await?, tells.then_some(false));
     let held = lock.acquire(PATIENCE).await?;
+    ensure_eq!(is_locked().await?, tells.then_some(true));
     let other = another(stage).await?.lock("lock");
     ensure_eq!(kind(other.acquire(A_WHILE).await), Some(ErrorKind::Timeout));
     let waiting = tokio::spawn(async move { other.acquire(None).await });
@@ -256,6 +283,7 @@ async fn locks_exclude(stage: &Stage) -> Outcome {
     let held = waiting.await??;
     drop(held);
     lock.acquire(PATIENCE).await?.release().await?;
+    ensure_eq!(is_locked().await?, tells.then_some(false));
     Ok(())
 }
 

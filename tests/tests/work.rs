@@ -16,6 +16,8 @@ async fn work_is_done_and_waited_for() {
         maps_in_order,
         maps_past_errors,
         gives_results_as_they_come,
+        goes_on_with_what_is_pushed,
+        tells_exceptions,
         waits_for_the_first_and_for_all,
         counts_progress,
         obeys_options_of_a_graph,
@@ -140,6 +142,39 @@ async fn gives_results_as_they_come(stage: &Stage) -> Outcome {
         assert!(matches!(error.diagnosis(), Some(Diagnosis::NoneFits { .. })), "{error}");
     }
     assert!(stream.next().await.is_none());
+    Ok(())
+}
+
+async fn goes_on_with_what_is_pushed(stage: &Stage) -> Outcome {
+    // A walk whose next steps are known only when one is done.
+    let step = |n: i64| stage.client.submit::<i64>(py("operator:add").args((n, 1)));
+    let mut stream = stage.client.as_completed([step(0).await?]).deadline(PATIENCE);
+    let mut seen = Vec::new();
+    while let Some((_, result)) = stream.next().await {
+        let number = result?;
+        seen.push(number);
+        if number < 10 {
+            stream.push(step(number).await?);
+        }
+    }
+    assert_eq!(seen, (1..=10).collect::<Vec<i64>>());
+    // It had ended, and goes on.
+    stream.push(step(41).await?);
+    assert_eq!(stream.len(), 1);
+    assert_eq!(stream.next().await.ok_or("nothing")?.1?, 42);
+    assert!(stream.next().await.is_none());
+    Ok(())
+}
+
+async fn tells_exceptions(stage: &Stage) -> Outcome {
+    let good: Future<i64> = stage.client.submit(py("operator:add").args((1, 2))).await?;
+    assert!(good.exception().await?.is_none());
+    let bad: Future<f64> = stage.client.submit(py("operator:truediv").args((1, 0))).await?;
+    let exception = bad.exception().await?.ok_or("no exception")?;
+    assert_eq!(exception.class, "ZeroDivisionError");
+    let stuck: Future<i64> = stage.client.submit(never()).await?;
+    stuck.cancel().await?;
+    assert_eq!(stuck.exception().await.unwrap_err().kind(), ErrorKind::Cancelled);
     Ok(())
 }
 

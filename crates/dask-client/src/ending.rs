@@ -30,7 +30,8 @@ impl Client {
         self.retire(workers.into_iter().map(Into::into).collect(), true).await
     }
 
-    /// As [`Client::retire_workers`], but their processes stay: they give up their data and get no more tasks.
+    /// As [`Client::retire_workers`], but their processes stay: they give up their data and get no more tasks. Schedulers
+    /// before 2022.7 have them end all the same.
     ///
     /// # Errors
     /// As [`Client::retire_workers`].
