@@ -275,7 +275,6 @@ impl Shared {
             let here: HashSet<&Key> = submission.tasks.iter().map(|task| &task.key).collect();
             for task in &submission.tasks {
                 for needs in task.dependencies() {
-                    let needs = Key::from(needs);
                     if here.contains(&needs) {
                         continue;
                     }
@@ -296,7 +295,7 @@ impl Shared {
 
     /// Checks, encodes and queues a graph.
     pub(crate) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<()> {
-        let held = |key: &str| self.session.look(|session| session.holds(key));
+        let held = |key: &Key| self.session.look(|session| session.holds(key));
         submission.check(held)?;
         self.check_dependencies(&submission)?;
         submission.check_size(self.settings.max_graph_tasks, self.settings.max_graph_bytes)?;

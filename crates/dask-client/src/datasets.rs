@@ -78,7 +78,7 @@ impl Client {
         let shared = self.shared();
         let template = Template::of(value).map_err(Error::encode)?;
         let mut keys: Vec<Key> = Vec::new();
-        for key in template.references().map(Key::from) {
+        for key in template.references().map(Key::from_reference) {
             if !keys.contains(&key) {
                 shared.until_known(&key).await?;
                 keys.push(key);
@@ -208,11 +208,15 @@ struct PythonFutures {
 
 impl FillHoles for PythonFutures {
     fn reference(&mut self, out: &mut Pickler, key: &str) -> Result<(), dask_pickle::Error> {
+        let key = Key::from_reference(key);
         out.global("distributed.client", "Future");
         if self.dialect.has(Feature::FutureByCall) {
-            out.str(key).tuple1().reduce();
+            key.pickle(out);
+            out.tuple1().reduce();
         } else {
-            out.empty_tuple().newobj().str(key).str(&self.scheduler).tuple2().build();
+            out.empty_tuple().newobj();
+            key.pickle(out);
+            out.str(&self.scheduler).tuple2().build();
         }
         Ok(())
     }

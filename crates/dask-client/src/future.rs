@@ -125,12 +125,6 @@ impl<R> fmt::Debug for Future<R> {
 
 impl<R> Serialize for Future<R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.key.as_str() {
-            Some(key) => Ref(key).serialize(serializer),
-            None => Err(serde::ser::Error::custom(format_args!(
-                "the future {} has a key that is no text and cannot be an argument",
-                self.key
-            ))),
-        }
+        Ref(&self.key.as_reference()).serialize(serializer)
     }
 }

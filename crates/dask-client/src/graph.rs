@@ -167,7 +167,7 @@ impl fmt::Debug for Node {
 
 impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Ref(self.key.as_str().unwrap_or_default()).serialize(serializer)
+        Ref(&self.key.as_reference()).serialize(serializer)
     }
 }
 

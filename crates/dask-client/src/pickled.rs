@@ -80,7 +80,7 @@ struct OnlyValues;
 
 impl FillHoles for OnlyValues {
     fn reference(&mut self, _: &mut Pickler, key: &str) -> Result<(), dask_pickle::Error> {
-        Err(dask_pickle::Error::Reference { key: key.to_owned() })
+        Err(dask_pickle::Error::Reference { key: dask_wire::Key::from_reference(key).to_string() })
     }
 
     fn call(&mut self, _: &mut Pickler, call: &CallTemplate) -> Result<(), dask_pickle::Error> {

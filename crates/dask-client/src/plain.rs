@@ -27,7 +27,7 @@ impl Sent {
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         let template = Template::of(value).map_err(Error::encode)?;
         match template.as_reference() {
-            Some(key) => Ok(Sent::Key(Key::from(key))),
+            Some(key) => Ok(Sent::Key(Key::from_reference(key))),
             None => data_of(&template).map(Sent::Data),
         }
     }

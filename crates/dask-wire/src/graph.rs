@@ -1,5 +1,6 @@
 //! Tasks and graphs, before any release's way of writing them down.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +28,14 @@ impl Task {
     }
 
     /// The keys of the tasks whose results this one takes, each once.
-    pub fn dependencies(&self) -> Vec<&str> {
+    pub fn dependencies(&self) -> Vec<Key> {
         let mut seen = HashSet::new();
-        references(&self.call).filter(|key| seen.insert(*key)).collect()
+        references(&self.call).filter(|key| seen.insert(*key)).map(Key::from_reference).collect()
     }
 
     /// About how many bytes the task takes in a message.
     pub fn size(&self) -> usize {
-        let key = self.key.as_str().map_or(16, str::len);
+        let key = self.key.as_str().map_or(32, str::len);
         key.saturating_add(call_size(&self.call))
     }
 }
@@ -60,6 +61,7 @@ fn call_size(call: &CallTemplate) -> usize {
     size
 }
 
+/// What a call refers to, as its templates do.
 fn references(call: &CallTemplate) -> impl Iterator<Item = &str> {
     call.args.iter().chain(call.kwargs.iter().map(|(_, template)| template)).flat_map(|t| t.references())
 }
@@ -127,13 +129,13 @@ pub enum GraphError {
     },
     /// A task refers to a key that is neither in the graph nor held by the client.
     #[error(
-        "task {task} refers to {missing:?}, which is neither a task of this graph nor a future this client holds"
+        "task {task} refers to \"{missing}\", which is neither a task of this graph nor a future this client holds"
     )]
     MissingReference {
         /// The task that refers.
         task: Key,
         /// The key it refers to.
-        missing: String,
+        missing: Key,
     },
     /// Two tasks have the same key.
     #[error("two tasks of the graph have the key {key}; keys must differ")]
@@ -186,19 +188,16 @@ impl Submission {
     ///
     /// # Errors
     /// Names the task at fault.
-    pub fn check(&self, known: impl Fn(&str) -> bool) -> Result<(), GraphError> {
+    pub fn check(&self, known: impl Fn(&Key) -> bool) -> Result<(), GraphError> {
         let index = self.index()?;
-        let here = |key: &Key| key.as_str().is_some_and(|key| index.contains_key(key) || known(key));
+        let here = |key: &Key| index.contains_key(&*key.as_reference()) || known(key);
         if let Some(key) = self.wanted.iter().find(|key| !here(key)) {
             return Err(GraphError::MissingOutput { key: key.clone() });
         }
         for task in &self.tasks {
-            if let Some(missing) = references(&task.call).find(|key| !index.contains_key(key) && !known(key))
-            {
-                return Err(GraphError::MissingReference {
-                    task: task.key.clone(),
-                    missing: missing.to_owned(),
-                });
+            let elsewhere = references(&task.call).filter(|key| !index.contains_key(*key));
+            if let Some(missing) = elsewhere.map(Key::from_reference).find(|key| !known(key)) {
+                return Err(GraphError::MissingReference { task: task.key.clone(), missing });
             }
         }
         self.depth_first(&index).map(drop)
@@ -231,10 +230,11 @@ impl Submission {
         (!needs.is_empty()).then(|| needs.into())
     }
 
-    fn index(&self) -> Result<HashMap<&str, usize>, GraphError> {
+    /// The tasks by how templates refer to them.
+    fn index(&self) -> Result<HashMap<Cow<'_, str>, usize>, GraphError> {
         let mut index = HashMap::with_capacity(self.tasks.len());
         for (at, task) in self.tasks.iter().enumerate() {
-            if index.insert(task.key.as_str().unwrap_or_default(), at).is_some() {
+            if index.insert(task.key.as_reference(), at).is_some() {
                 return Err(GraphError::DuplicateKey { key: task.key.clone() });
             }
         }
@@ -243,7 +243,7 @@ impl Submission {
 
     /// Whether no task takes the result of another one of the same submission.
     pub(crate) fn is_flat(&self) -> bool {
-        let keys: HashSet<&str> = self.tasks.iter().filter_map(|task| task.key.as_str()).collect();
+        let keys: HashSet<Cow<'_, str>> = self.tasks.iter().map(|task| task.key.as_reference()).collect();
         !self.tasks.iter().any(|task| references(&task.call).any(|key| keys.contains(key)))
     }
 
@@ -260,7 +260,7 @@ impl Submission {
     }
 
     /// Tasks after everything they depend on; without recursion, since graphs may be long chains.
-    fn depth_first(&self, index: &HashMap<&str, usize>) -> Result<Vec<usize>, GraphError> {
+    fn depth_first(&self, index: &HashMap<Cow<'_, str>, usize>) -> Result<Vec<usize>, GraphError> {
         #[derive(Clone, Copy, PartialEq)]
         enum Seen {
             No,
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn sound_graphs_pass_and_are_ordered_after_their_needs() {
         let graph = graph(&[("c", &["a", "b"]), ("a", &[]), ("b", &["a", "held"])], &["c"]);
-        graph.check(|key| key == "held").unwrap();
+        graph.check(|key| *key == Key::from("held")).unwrap();
         assert_eq!(graph.order(), [2, 0, 1]);
         assert!(!graph.is_flat());
     }
@@ -342,6 +342,26 @@ mod tests {
         assert!(text(graph(&[("a", &["nope"])], &["a"])).contains("task a refers to \"nope\""));
         assert!(text(graph(&[("a", &[]), ("a", &[])], &["a"])).contains("two tasks"));
         assert!(text(graph(&[("a", &[])], &["z"])).contains("output z"));
+    }
+
+    #[test]
+    fn tuple_keys_are_keys_like_any_other() {
+        let of = |number: i32, needs: &[i32]| {
+            let names: Vec<Key> = needs.iter().map(|need| Key::from(("x", *need))).collect();
+            let mut task = task("unused", &[]);
+            task.key = Key::from(("x", number));
+            task.call.args = names.iter().map(|key| Template::of_reference(&key.as_reference())).collect();
+            task
+        };
+        let graph = |tasks: Vec<Task>| Submission::new(tasks, vec![Key::from(("x", 0))]);
+        let sound = graph(vec![of(0, &[1, 2]), of(1, &[]), of(2, &[1, 9])]);
+        sound.check(|key| *key == Key::from(("x", 9))).unwrap();
+        assert_eq!((sound.order(), sound.is_flat()), (vec![2, 0, 1], false));
+        let text = |graph: Submission| graph.check(|_| false).unwrap_err().to_string();
+        assert!(text(sound).contains("task ('x', 2) refers to \"('x', 9)\""));
+        assert!(text(graph(vec![of(0, &[1]), of(1, &[0])])).contains("('x', 0) -> ('x', 1) -> ('x', 0)"));
+        assert!(text(graph(vec![of(0, &[]), of(0, &[])])).contains("two tasks"));
+        assert!(text(graph(vec![of(1, &[])])).contains("output ('x', 0)"));
     }
 
     #[test]

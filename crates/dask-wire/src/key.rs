@@ -1,17 +1,26 @@
 //! The key that names a task and its result on the cluster.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use dask_pickle::Pickler;
 
+use crate::limits::Limits;
+use crate::msgpack;
 use crate::value::Value;
 
 /// The name of a task and of its result.
 ///
-/// This client names its own tasks by text, which every release takes. Other clients may use tuples such as
-/// `("x-1f2e", 0)` from 2023.9.0 on (before, the scheduler turned them into text), so those are read and sent back
-/// unchanged. Cloning is cheap.
+/// A text is a key on every release, and what this client names its own tasks by. From 2023.9.0 on a tuple such as
+/// `("x-1f2e", 0)` is one, too (before, the scheduler turned it into text). Cloning is cheap.
+///
+/// ```
+/// use dask_wire::Key;
+///
+/// assert_eq!(Key::from("x-1f2e").to_string(), "x-1f2e");
+/// assert_eq!(Key::from(("x-1f2e", 0)).to_string(), "('x-1f2e', 0)");
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Key {
@@ -31,6 +40,8 @@ pub enum Key {
     Tuple(Arc<[Key]>),
 }
 
+/// Starts the references to keys other than text.
+const MARK: &str = "\0key:";
 /// How deep a tuple key may nest.
 const DEPTH: usize = 16;
 
@@ -77,8 +88,31 @@ impl Key {
         })
     }
 
+    /// How a [`dask_pickle::Template`] refers to the key: a text key by itself, any other one by a text that starts with
+    /// a mark which no text key of Dask's has.
+    pub fn as_reference(&self) -> Cow<'_, str> {
+        match self {
+            Key::Str(text) if !text.starts_with(MARK) => Cow::Borrowed(text),
+            key => {
+                let bytes = msgpack::write_plain(&key.to_value());
+                Cow::Owned(bytes.iter().fold(MARK.to_owned(), |text, byte| text + &format!("{byte:02x}")))
+            }
+        }
+    }
+
+    /// The key that a template refers to.
+    pub fn from_reference(text: &str) -> Self {
+        let read = |hexadecimal: &str| {
+            let digits = hexadecimal.as_bytes().chunks(2);
+            let bytes: Option<Vec<u8>> =
+                digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+            Key::from_value(&msgpack::read_plain(&bytes?, &Limits::default()).ok()?)
+        };
+        text.strip_prefix(MARK).and_then(read).unwrap_or_else(|| Key::from(text))
+    }
+
     /// Writes the key as a Python object.
-    pub(crate) fn pickle(&self, out: &mut Pickler) {
+    pub fn pickle(&self, out: &mut Pickler) {
         match self {
             Key::Str(text) => out.str(text),
             Key::Int(value) => out.int(*value),
@@ -143,6 +177,26 @@ impl From<Arc<str>> for Key {
         Key::Str(text)
     }
 }
+impl From<i32> for Key {
+    fn from(number: i32) -> Self {
+        Key::Int(number.into())
+    }
+}
+impl From<i64> for Key {
+    fn from(number: i64) -> Self {
+        Key::Int(number)
+    }
+}
+impl<A: Into<Key>, B: Into<Key>> From<(A, B)> for Key {
+    fn from((a, b): (A, B)) -> Self {
+        Key::Tuple([a.into(), b.into()].into())
+    }
+}
+impl<A: Into<Key>, B: Into<Key>, C: Into<Key>> From<(A, B, C)> for Key {
+    fn from((a, b, c): (A, B, C)) -> Self {
+        Key::Tuple([a.into(), b.into(), c.into()].into())
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -158,6 +212,25 @@ mod tests {
         let key = Key::from_value(&wire).unwrap();
         assert_eq!(key.to_string(), "('x-1', 0, ('y', None))");
         assert_eq!(key.to_value(), wire);
+    }
+
+    #[test]
+    fn references_give_back_their_keys() {
+        let keys = [
+            Key::from("x"),
+            Key::from(""),
+            Key::from("\0key:no"),
+            Key::from("\0key:a178"),
+            Key::from(("x", 0)),
+            Key::from(("x", -7_000_000_000i64, ("y", 1))),
+            Key::Tuple([Key::Float(0.5f64.to_bits()), Key::None, Key::Bool(true)].into()),
+        ];
+        for key in &keys {
+            assert_eq!(&Key::from_reference(&key.as_reference()), key);
+        }
+        assert_eq!(Key::from("x").as_reference(), "x");
+        let texts: std::collections::HashSet<_> = keys.iter().map(|key| key.as_reference()).collect();
+        assert_eq!(texts.len(), keys.len());
     }
 
     #[test]

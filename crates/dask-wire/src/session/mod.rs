@@ -174,9 +174,9 @@ impl<W> Session<W> {
         self.keys.get(key).map(|entry| &entry.state)
     }
 
-    /// Whether somebody holds this text key.
-    pub fn holds(&self, key: &str) -> bool {
-        self.keys.contains_key(&Key::from(key))
+    /// Whether somebody holds this key.
+    pub fn holds(&self, key: &Key) -> bool {
+        self.keys.contains_key(key)
     }
 
     /// Registers a waiter to be given back by [`Session::take_wakes`] when the key's state next changes.

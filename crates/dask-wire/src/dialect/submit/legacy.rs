@@ -12,6 +12,7 @@ use dask_pickle::{CallTemplate, Callable, FillHoles, Pickler, Template};
 
 use super::{SubmitError, inline};
 use crate::graph::{Submission, Task};
+use crate::key::Key;
 
 /// Modules that any scheduler can import, so callables from them are passed by plain reference.
 const EVERYWHERE: &[&str] = &[
@@ -75,8 +76,8 @@ impl<'s> Legacy<'s> {
     }
 
     /// Also guards the keys of earlier tasks that this one refers to.
-    pub(super) fn guarding(mut self, keys: impl IntoIterator<Item = &'s str>) -> Self {
-        self.keys.extend(keys);
+    pub(super) fn guarding(mut self, keys: &'s [Key]) -> Self {
+        self.keys.extend(keys.iter().filter_map(Key::as_str));
         self
     }
 
@@ -216,9 +217,13 @@ fn loads(out: &mut Pickler, pickle: &[u8]) {
 impl FillHoles for Legacy<'_> {
     fn reference(&mut self, out: &mut Pickler, key: &str) -> Result<(), dask_pickle::Error> {
         match self.reference {
-            Reference::Text => out.str(key),
-            Reference::Object(module, class) => out.global(module, class).str(key).tuple1().reduce(),
-        };
+            Reference::Text => Key::from_reference(key).pickle(out),
+            Reference::Object(module, class) => {
+                out.global(module, class);
+                Key::from_reference(key).pickle(out);
+                out.tuple1().reduce();
+            }
+        }
         Ok(())
     }
 

@@ -9,8 +9,9 @@ mod tasks;
 
 use dask_pickle::Pickler;
 
-use super::{Dialect, NotAvailable, SubmissionForm};
+use super::{Dialect, Feature, NotAvailable, SubmissionForm};
 use crate::graph::Submission;
+use crate::key::Key;
 use crate::value::Value;
 
 /// A graph cannot be put into a message for this release. Nothing was sent.
@@ -20,6 +21,14 @@ pub enum SubmitError {
     /// The release lacks something the graph needs.
     #[error(transparent)]
     NotAvailable(#[from] NotAvailable),
+    /// A task's key is neither a text nor a tuple.
+    #[error(
+        "a task cannot have the key {key}: keys are texts or, from Dask 2023.9.0 on, tuples that are not empty"
+    )]
+    Key {
+        /// The key.
+        key: Key,
+    },
     /// An argument cannot be pickled.
     #[error("an argument of task {task:?} cannot be pickled")]
     Pickle {
@@ -31,10 +40,22 @@ pub enum SubmitError {
 }
 
 pub(super) fn encode(dialect: &Dialect, submission: &Submission) -> Result<Value<'static>, SubmitError> {
+    for task in &submission.tasks {
+        check_key(dialect, &task.key)?;
+    }
     match dialect.submission() {
         SubmissionForm::Tasks => tasks::encode(dialect, submission),
         SubmissionForm::Graph => graph::encode(dialect, submission),
         SubmissionForm::Expr => expr::encode(dialect, submission),
+    }
+}
+
+/// What a task's key may be. Those of other tasks that it takes are keys of somebody's tasks already.
+fn check_key(dialect: &Dialect, key: &Key) -> Result<(), SubmitError> {
+    match key {
+        Key::Str(_) => Ok(()),
+        Key::Tuple(parts) if !parts.is_empty() => Ok(dialect.need(Feature::TupleKeys)?),
+        key => Err(SubmitError::Key { key: key.clone() }),
     }
 }
 

@@ -12,6 +12,7 @@ use super::legacy::{Legacy, Reference, callable_pickle};
 use super::{SubmitError, inline, options, pickle};
 use crate::dialect::{Dialect, Peer};
 use crate::graph::{Submission, Task};
+use crate::key::Key;
 use crate::payload::Payload;
 use crate::value::Value;
 
@@ -34,13 +35,13 @@ pub(super) fn encode(dialect: &Dialect, submission: &Submission) -> Result<Value
             };
             apart(task, &call, &function)?
         } else {
-            let mut legacy = Legacy::new(submission, Reference::Text, false).guarding(needs.iter().copied());
+            let mut legacy = Legacy::new(submission, Reference::Text, false).guarding(&needs);
             let mut out = Pickler::new();
             legacy.task(&mut out, task)?;
             Value::from(Payload::pickle(out.finish(), []))
         };
         tasks.push((Value::from(&task.key), body));
-        dependencies.push((Value::from(&task.key), needs.iter().map(|key| (*key).to_owned()).collect()));
+        dependencies.push((Value::from(&task.key), needs.iter().collect()));
     }
     let order = submission.order();
     let priority =
@@ -57,10 +58,11 @@ pub(super) fn encode(dialect: &Dialect, submission: &Submission) -> Result<Value
 }
 
 /// Whether callable and arguments can go as pickles of their own.
-fn fits_apart(call: &CallTemplate, needs: &[&str]) -> bool {
+fn fits_apart(call: &CallTemplate, needs: &[Key]) -> bool {
     let values = || call.args.iter().chain(call.kwargs.iter().map(|(_, value)| value));
     let nested = values().any(|value| value.holes().any(|hole| matches!(hole, dask_pickle::Hole::Call(_))));
-    let mistaken = !needs.is_empty() && values().any(|value| value.texts().any(|text| needs.contains(&text)));
+    let mistaken = !needs.is_empty()
+        && values().any(|value| value.texts().any(|text| needs.iter().any(|key| key.as_str() == Some(text))));
     !nested && !mistaken
 }
 
@@ -95,7 +97,7 @@ struct BareKeys;
 
 impl FillHoles for BareKeys {
     fn reference(&mut self, out: &mut Pickler, key: &str) -> Result<(), dask_pickle::Error> {
-        out.str(key);
+        Key::from_reference(key).pickle(out);
         Ok(())
     }
 
