@@ -1,5 +1,7 @@
 //! Arrow tables (feature `arrow`).
 
+mod check;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -15,12 +17,15 @@ use crate::family::{ArrowKind, DecodeError, Decoded, Method, NOTHING};
 use crate::from_python::FromPython;
 use crate::payload::Payload;
 
-/// The schema and the batches of a table. Columns share the memory of the stream where it is aligned.
+/// The schema and the batches of a table. Columns share the memory of the stream; one that does not lie at a multiple of
+/// eight bytes is copied once.
 ///
 /// # Errors
-/// If this is no Arrow IPC stream, or one that ends early.
+/// If this is no Arrow IPC stream, one that ends early, or one that announces more rows without data (of columns of
+/// nulls, say) than 20,000,000.
 pub fn read(stream: &Bytes) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
-    let mut buffer = Buffer::from(stream.clone());
+    let mut buffer = check::aligned(Buffer::from(stream.clone()));
+    check::check(&buffer)?;
     let mut decoder = StreamDecoder::new();
     let mut batches = Vec::new();
     while let Some(batch) = decoder.decode(&mut buffer)? {
@@ -113,7 +118,7 @@ impl ArrowTable {
 
     /// How many rows there are.
     pub fn rows(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
+        self.batches.iter().fold(0, |rows, batch| rows.saturating_add(batch.num_rows()))
     }
 }
 
@@ -172,3 +177,6 @@ impl Serialize for PandasFrame {
         Method { of: &self.0, name: "to_pandas", args: NOTHING }.serialize(serializer)
     }
 }
+
+#[cfg(test)]
+mod tests;

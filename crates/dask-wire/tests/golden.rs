@@ -481,6 +481,8 @@ proptest! {
             let _ = (decoded.describe(), decoded.to_value(), decoded.to_array());
             let _ = decoded.to::<Vec<f64>>();
             let _ = decoded.to::<BTreeMap<String, i64>>();
+            #[cfg(feature = "arrow")]
+            let _ = decoded.to_batches();
         }
     }
 }

@@ -189,6 +189,8 @@ fn exercise(payload: &Payload) {
     let _ = decoded.to::<Vec<Vec<Option<i64>>>>();
     let _ = decoded.to::<std::collections::BTreeMap<String, serde_bytes::ByteBuf>>();
     let _ = decoded.to::<dask_pickle::Value>();
+    #[cfg(feature = "arrow")]
+    let _ = decoded.to_batches();
     if let Ok(array) = decoded.to_array() {
         assert_eq!(array.elements().count(), array.len());
         let again = array.to_payload().ok().and_then(|payload| decode(&payload, &limits).ok());
