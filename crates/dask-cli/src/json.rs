@@ -167,7 +167,7 @@ impl Shown {
             Decoded::Array(array) => self.ndarray(array),
             Decoded::Arrow { stream, .. } => tagged("$arrow", STANDARD.encode(stream)),
             Decoded::Msgpack(value) => self.wire(value, depth),
-            Decoded::Collection { kind: CollectionKind::Dict, items } => {
+            Decoded::Collection { kind: CollectionKind::Dict, items, .. } => {
                 let pairs = items.iter().map(|(key, value)| {
                     let key = key.as_ref().map_or(Json::Null, |key| self.wire(key, deeper));
                     (key, self.decoded(value, deeper))

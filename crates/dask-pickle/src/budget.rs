@@ -36,7 +36,7 @@ impl Budget {
         self.spend_items(len / BYTES_PER_ITEM)
     }
 
-    fn spend_items(&self, items: usize) -> Result<(), Error> {
+    pub(crate) fn spend_items(&self, items: usize) -> Result<(), Error> {
         let left = self.left.get().checked_sub(items).ok_or(Error::Items { limit: self.limits.items })?;
         self.left.set(left);
         Ok(())

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::budget::Budget;
 use crate::plain::Plain;
-use crate::tree::How;
+use crate::tree::{self, How};
 use crate::value::{self, Value};
 use crate::view::{Kind, View};
 use crate::{Error, Limits, Tree, magic};
@@ -221,6 +221,9 @@ impl<'a, 'de> De<'a, 'de> {
         if name == magic::VALUE {
             let value = Value::budgeted(self.view, self.room, self.budget)?;
             return value::hand_over(value, visitor);
+        }
+        if name == magic::TREE {
+            return tree::hand_over(tree::subtree(self.view, self.budget)?, visitor);
         }
         if name == magic::REDUCE {
             return match self.view.object() {
@@ -582,5 +585,40 @@ impl<'de> VariantAccess<'de> for De<'_, 'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         self.deserialize_any(visitor)
+    }
+}
+
+/// Deserializes a node for somebody else's deserializer, of which the pickle is only a part. See [`from_view`] for
+/// conversions by themselves.
+///
+/// Each method is a conversion of its own as far as [`Limits::items`] goes.
+#[derive(Clone, Copy, Debug)]
+pub struct ViewDeserializer<'de>(pub View<'de>);
+
+macro_rules! delegate {
+    ($($method:ident($($arg:ident: $type:ty),*);)*) => {$(
+        fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value, Error> {
+            let budget = Budget::new(self.0);
+            De { view: self.0, room: budget.depth(), budget: &budget }.$method($($arg,)* visitor)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for ViewDeserializer<'de> {
+    type Error = Error;
+
+    delegate! {
+        deserialize_any(); deserialize_bool(); deserialize_i8(); deserialize_i16(); deserialize_i32();
+        deserialize_i64(); deserialize_i128(); deserialize_u8(); deserialize_u16(); deserialize_u32();
+        deserialize_u64(); deserialize_u128(); deserialize_f32(); deserialize_f64(); deserialize_char();
+        deserialize_str(); deserialize_string(); deserialize_bytes(); deserialize_byte_buf();
+        deserialize_option(); deserialize_unit(); deserialize_seq(); deserialize_map();
+        deserialize_identifier(); deserialize_ignored_any();
+        deserialize_unit_struct(name: &'static str);
+        deserialize_newtype_struct(name: &'static str);
+        deserialize_tuple(len: usize);
+        deserialize_tuple_struct(name: &'static str, len: usize);
+        deserialize_struct(name: &'static str, fields: &'static [&'static str]);
+        deserialize_enum(name: &'static str, variants: &'static [&'static str]);
     }
 }

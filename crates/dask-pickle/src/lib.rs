@@ -75,7 +75,7 @@ mod value;
 mod view;
 mod write;
 
-pub use de::{from_slice, from_tree, from_view};
+pub use de::{ViewDeserializer, from_slice, from_tree, from_view};
 pub use error::Error;
 pub use kinds::{
     BigInt, ByteArray, Dict, FrozenSet, Global, List, PyBytes, Reduce, Ref, Set, Surrogate, Tuple,

@@ -2,8 +2,6 @@
 
 mod check;
 
-use std::sync::Arc;
-
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
@@ -11,10 +9,11 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use bytes::Bytes;
 use dask_pickle::{Global, PyBytes, Reduce};
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::family::{ArrowKind, DecodeError, Decoded, Method, NOTHING};
-use crate::from_python::FromPython;
+use crate::handed::{Handed, TABLE, Taken};
 use crate::payload::Payload;
 
 /// The schema and the batches of a table. Columns share the memory of the stream; one that does not lie at a multiple of
@@ -128,9 +127,16 @@ impl From<RecordBatch> for ArrowTable {
     }
 }
 
-impl FromPython for ArrowTable {
-    fn from_python(result: Arc<Decoded>) -> Result<Self, DecodeError> {
-        Self::from_decoded(&result)
+/// As a result, or as a part of a larger one. A pickled table is not read: where a worker sends one inside of other
+/// values, it may have to be fetched by itself.
+impl<'de> Deserialize<'de> for ArrowTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let decoded = match Taken::ask(deserializer, TABLE, "an Arrow table")? {
+            Taken::Handed(Handed::Stream(stream)) => Decoded::Bytes(stream),
+            Taken::Handed(Handed::Array(array)) => Decoded::Array(array),
+            Taken::Pickled(tree) => Decoded::Pickle(tree),
+        };
+        Self::from_decoded(&decoded).map_err(D::Error::custom)
     }
 }
 

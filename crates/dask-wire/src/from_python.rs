@@ -7,10 +7,12 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 
 use crate::family::{DecodeError, Decoded};
-use crate::numpy::NdArray;
 
-/// A Rust type that a task's result can be turned into: everything that serde can deserialize, NumPy arrays as
-/// [`NdArray`], and the result as it came as [`Gathered`].
+/// A Rust type that a task's result can be turned into: everything that serde can deserialize, and the result as it came
+/// as [`Gathered`].
+///
+/// NumPy arrays as [`NdArray`](crate::numpy::NdArray), and Arrow tables, may stand anywhere in it: by themselves, in
+/// tuples, as fields of structs.
 pub trait FromPython: Sized {
     /// Converts a result.
     ///
@@ -46,11 +48,5 @@ impl FromPython for Gathered {
 impl Serialize for Gathered {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
-    }
-}
-
-impl FromPython for NdArray {
-    fn from_python(result: Arc<Decoded>) -> Result<Self, DecodeError> {
-        result.to_array().map_err(|source| DecodeError::Array { class: result.describe(), source })
     }
 }

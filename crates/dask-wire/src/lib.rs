@@ -24,6 +24,7 @@ pub mod family;
 pub mod frame;
 mod from_python;
 pub mod graph;
+mod handed;
 pub mod handshake;
 mod key;
 mod limits;

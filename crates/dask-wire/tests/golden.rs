@@ -122,7 +122,7 @@ fn collections_of_elements_serialized_one_by_one() {
     for release in &releases() {
         let list = value(release, "list");
         assert!(
-            matches!(&list, Decoded::Collection { kind: CollectionKind::List, items } if items.len() == 4)
+            matches!(&list, Decoded::Collection { kind: CollectionKind::List, items, .. } if items.len() == 4)
         );
         assert_eq!(list.to::<(i64, f64, String, Option<i64>)>().unwrap(), (1, 2.5, "three".to_owned(), None));
         assert_eq!(list.describe(), "a list of 4 items");

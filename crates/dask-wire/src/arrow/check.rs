@@ -27,7 +27,8 @@ pub(super) fn check(stream: &Buffer) -> Result<(), ArrowError> {
         let message = message.as_ref();
         let batch = match message.header_type() {
             MessageHeader::Schema => {
-                let found = message.header_as_schema().ok_or_else(|| broken("no schema where one belongs"))?;
+                let found =
+                    message.header_as_schema().ok_or_else(|| broken("no schema where one belongs"))?;
                 let found = try_fb_to_schema(found)?;
                 found.fields().iter().try_for_each(|field| check_type(field.data_type()))?;
                 schema = Some(found);
@@ -58,9 +59,9 @@ pub(super) fn check(stream: &Buffer) -> Result<(), ArrowError> {
         let mut left = body.len();
         for buffer in batch.buffers().into_iter().flatten() {
             let (start, len) = (usize::try_from(buffer.offset()).ok(), usize::try_from(buffer.length()).ok());
-            let inside = start.zip(len).filter(|(start, len)| {
-                start.checked_add(*len).is_some_and(|end| end <= body.len())
-            });
+            let inside = start
+                .zip(len)
+                .filter(|(start, len)| start.checked_add(*len).is_some_and(|end| end <= body.len()));
             let (_, len) = inside.ok_or_else(|| broken("a buffer outside of its message's body"))?;
             // Buffers share no bytes; a copy of each (where one is not aligned) stays within the body's size.
             left = left.checked_sub(len).ok_or_else(|| broken("buffers that overlap"))?;
@@ -107,7 +108,8 @@ fn next(rest: &mut Buffer) -> Result<Option<(MessageBuffer, Buffer)>, ArrowError
     }
     let message = MessageBuffer::try_new(rest.slice_with_length(0, size))?;
     rest.advance(size);
-    let len = usize::try_from(message.as_ref().bodyLength()).map_err(|_| broken("a body of a length below zero"))?;
+    let len = usize::try_from(message.as_ref().bodyLength())
+        .map_err(|_| broken("a body of a length below zero"))?;
     if len > rest.len() {
         return Err(early());
     }

@@ -1,13 +1,13 @@
 //! From what a payload holds to Rust values.
 
-use dask_pickle::{Kind, Value as Python, View};
+use dask_pickle::{Kind, Limits, Value as Python, View, ViewDeserializer};
 use serde::de::value::{BorrowedStrDeserializer, Error, SeqDeserializer};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
-use serde::forward_to_deserialize_any;
 
 use super::{CollectionKind, DecodeError, Decoded, PICKLE_KINDS};
+use crate::handed::{self, Handed, hand_over};
 use crate::numpy::{ArrayDe, ArrayError, DType, NdArray, parts};
 use crate::value::Value;
 
@@ -55,7 +55,7 @@ pub(super) fn to<T: DeserializeOwned>(decoded: &Decoded) -> Result<T, DecodeErro
     }
     let value = to_value(decoded).map_err(mismatch)?;
     let pickle = dask_pickle::to_vec(&value).map_err(|error| mismatch(error.to_string()))?;
-    let tree = dask_pickle::read(pickle, Vec::new(), &dask_pickle::Limits::default())
+    let tree = dask_pickle::read(pickle, Vec::new(), &limits_of(decoded))
         .map_err(|error| mismatch(error.to_string()))?;
     dask_pickle::from_tree(&tree).map_err(|error| mismatch(error.to_string()))
 }
@@ -65,35 +65,76 @@ pub(crate) fn as_one_pickle<E: serde::de::Error>() -> E {
     E::custom(AS_ONE_PICKLE)
 }
 
+/// What conversions may cost.
+fn limits_of(decoded: &Decoded) -> Limits {
+    let items = |array: &NdArray| Limits { items: array.limit(), ..Limits::default() };
+    match decoded {
+        Decoded::Pickle(tree) => *tree.limits(),
+        Decoded::Array(array) => items(array),
+        Decoded::MaskedArray(array) => items(&array.data),
+        Decoded::Memoryview { limits, .. }
+        | Decoded::ArrayArray { limits, .. }
+        | Decoded::Collection { limits, .. } => *limits,
+        _ => Limits::default(),
+    }
+}
+
+fn spend(left: &mut usize, cost: usize) -> Result<(), String> {
+    *left = left.checked_sub(cost).ok_or_else(|| "too many items for the limit".to_owned())?;
+    Ok(())
+}
+
+/// Pays for what a list of lists of an array's elements takes.
+fn spend_array(left: &mut usize, array: &NdArray) -> Result<(), String> {
+    spend(left, array.parts()).map_err(|_| {
+        format!(
+            "its {} elements are too many for the limit of {} items as Python values; read it as NdArray, or as a Vec of \
+             numbers",
+            array.len(),
+            array.limit(),
+        )
+    })
+}
+
 pub(super) fn to_value(decoded: &Decoded) -> Result<Python, String> {
+    value_within(decoded, &mut limits_of(decoded).items)
+}
+
+fn value_within(decoded: &Decoded, left: &mut usize) -> Result<Python, String> {
     let bytes = |bytes: &bytes::Bytes| Ok(Python::Bytes(bytes.clone()));
     match decoded {
-        Decoded::Pickle(tree) => {
-            let mut left = tree.limits().items;
-            of_view(tree.root(), tree.limits().depth, &mut left)
-        }
+        Decoded::Pickle(tree) => of_view(tree.root(), tree.limits().depth, left),
         Decoded::Bytes(data) => bytes(data),
         Decoded::ByteArray(data) => Ok(Python::ByteArray(data.clone())),
-        Decoded::Array(array) => Ok(array.to_value()),
-        Decoded::MaskedArray(array) => Ok(array.to_value()),
+        Decoded::Array(array) => {
+            spend_array(left, array)?;
+            Ok(array.to_value())
+        }
+        Decoded::MaskedArray(array) => {
+            spend_array(left, &array.data)?;
+            Ok(array.to_value())
+        }
         Decoded::Memoryview { data, .. } | Decoded::ArrayArray { data, .. } => match decoded.to_array() {
-            Ok(array) => Ok(array.to_value()),
+            Ok(array) => {
+                spend_array(left, &array)?;
+                Ok(array.to_value())
+            }
             Err(_) => bytes(data),
         },
         Decoded::Msgpack(value) => {
             to_python(value, usize::MAX).ok_or_else(|| "a value serialized by itself inside it".to_owned())
         }
-        Decoded::Collection { kind: CollectionKind::Dict, items } => {
-            let pair = |(key, value): &(Option<Value<'static>>, Decoded)| {
+        Decoded::Collection { kind: CollectionKind::Dict, items, .. } => {
+            let mut pair = |(key, value): &(Option<Value<'static>>, Decoded)| {
                 let key = to_python(key.as_ref().unwrap_or(&Value::Nil), usize::MAX)
                     .ok_or_else(|| "a key of an unknown kind".to_owned())?;
                 // Arrays on the wire are lists, which are no keys.
-                Ok((hashable(key), to_value(value)?))
+                Ok((hashable(key), value_within(value, left)?))
             };
-            Ok(Python::Dict(items.iter().map(pair).collect::<Result<_, String>>()?))
+            Ok(Python::Dict(items.iter().map(&mut pair).collect::<Result<_, String>>()?))
         }
-        Decoded::Collection { kind, items } => {
-            let items = items.iter().map(|(_, item)| to_value(item)).collect::<Result<_, _>>()?;
+        Decoded::Collection { kind, items, .. } => {
+            let items = items.iter().map(|(_, item)| value_within(item, left)).collect::<Result<_, _>>()?;
             Ok(match kind {
                 CollectionKind::Tuple => Python::Tuple(items),
                 CollectionKind::Set => Python::Set(items),
@@ -142,13 +183,6 @@ pub(super) fn to_python(value: &Value<'_>, room: usize) -> Option<Python> {
 /// A node as a value, with arrays as lists of lists.
 fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, String> {
     let too_deep = || "nested too deep".to_owned();
-    let spend = |left: &mut usize, cost: usize| match left.checked_sub(cost) {
-        Some(rest) => {
-            *left = rest;
-            Ok(())
-        }
-        None => Err("too many items".to_owned()),
-    };
     spend(left, 1)?;
     let mut items = || {
         let room = room.checked_sub(1).ok_or_else(too_deep)?;
@@ -178,7 +212,7 @@ fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, Stri
                 return nest(&shape, objects).ok_or_else(|| "an array of another shape".to_owned());
             }
             let array = NdArray::from_view(view).map_err(|error| error.to_string())?;
-            spend(left, array.parts())?;
+            spend_array(left, &array)?;
             array.to_value()
         }
         _ => {
@@ -243,7 +277,7 @@ fn empty(shape: &[usize]) -> Python {
     }
 }
 
-pub(super) fn describe_view(view: View<'_>) -> String {
+pub(crate) fn describe_view(view: View<'_>) -> String {
     if NdArray::is_pickled(view) {
         return match NdArray::from_view(view) {
             Ok(array) => format!("a pickled NumPy array of {} {:?}", array.dtype(), array.shape()),
@@ -263,7 +297,7 @@ impl Decoded {
     /// # Errors
     /// If it is no array, or one of Python objects.
     pub fn to_array(&self) -> Result<NdArray, ArrayError> {
-        let typed = |code: &str, shape: Vec<usize>, data: &bytes::Bytes| {
+        let typed = |code: &str, shape: Vec<usize>, data: &bytes::Bytes, limits: &Limits| {
             let dtype = match code.trim_start_matches(['@', '=', '<']) {
                 "b" => "i1",
                 "B" | "c" => "u1",
@@ -280,16 +314,15 @@ impl Decoded {
                 "w" => "U1",
                 _ => return Err(ArrayError::DType(format!("{code:?} is no format of numbers"))),
             };
-            NdArray::from_bytes(DType::parse(dtype)?, shape, data.clone())?
-                .within(dask_pickle::Limits::default().items)
+            NdArray::from_bytes(DType::parse(dtype)?, shape, data.clone())?.within(limits.items)
         };
         match self {
             Decoded::Array(array) => Ok(array.clone()),
             Decoded::Pickle(tree) => NdArray::from_view(tree.root()),
-            Decoded::Memoryview { data, format, shape } => typed(format, shape.clone(), data),
-            Decoded::ArrayArray { data, typecode } => {
-                let size = typed(typecode, vec![0], data)?.dtype().size().max(1);
-                typed(typecode, vec![data.len() / size], data)
+            Decoded::Memoryview { data, format, shape, limits } => typed(format, shape.clone(), data, limits),
+            Decoded::ArrayArray { data, typecode, limits } => {
+                let size = typed(typecode, vec![0], data, limits)?.dtype().size().max(1);
+                typed(typecode, vec![data.len() / size], data, limits)
             }
             _ => Err(ArrayError::NoArray),
         }
@@ -301,12 +334,33 @@ impl Decoded {
 struct De<'a>(&'a Decoded);
 
 impl<'de> De<'de> {
-    fn pickled(self) -> Option<View<'de>> {
+    /// A pickle of anything but an array.
+    fn pickled(self) -> Option<ViewDeserializer<'de>> {
         match self.0 {
-            Decoded::Pickle(tree) => Some(tree.root()),
+            Decoded::Pickle(tree) if !NdArray::is_pickled(tree.root()) => Some(ViewDeserializer(tree.root())),
             _ => None,
         }
     }
+}
+
+fn of_pickle(error: dask_pickle::Error) -> Error {
+    match error {
+        // Arrays inside of other values convert once they are lists.
+        dask_pickle::Error::Object { class, .. } if class.starts_with("numpy.") => as_one_pickle(),
+        error => serde::de::Error::custom(error),
+    }
+}
+
+/// Methods that make no difference between kinds, but for pickles.
+macro_rules! as_any {
+    ($($method:ident($($arg:ident: $type:ty),*);)*) => {$(
+        fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value, Error> {
+            match self.pickled() {
+                Some(pickled) => pickled.$method($($arg,)* visitor).map_err(of_pickle),
+                None => self.deserialize_any(visitor),
+            }
+        }
+    )*};
 }
 
 impl<'de> Deserializer<'de> for De<'de> {
@@ -314,31 +368,17 @@ impl<'de> Deserializer<'de> for De<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.0 {
-            Decoded::Pickle(tree) => {
-                let view = tree.root();
-                if view.is_none() {
-                    visitor.visit_unit()
-                } else if let Some(value) = view.as_bool() {
-                    visitor.visit_bool(value)
-                } else if let Some(value) = view.as_i64() {
-                    visitor.visit_i64(value)
-                } else if let Some(value) = view.as_u64() {
-                    visitor.visit_u64(value)
-                } else if let Some(value) = view.as_f64() {
-                    visitor.visit_f64(value)
-                } else if let Some(text) = view.as_str() {
-                    visitor.visit_borrowed_str(text)
-                } else {
-                    Err(as_one_pickle())
-                }
-            }
+            Decoded::Pickle(_) => match self.pickled() {
+                Some(pickled) => pickled.deserialize_any(visitor).map_err(of_pickle),
+                None => Err(as_one_pickle()),
+            },
             Decoded::Bytes(data)
             | Decoded::ByteArray(data)
             | Decoded::Memoryview { data, .. }
             | Decoded::ArrayArray { data, .. } => visitor.visit_borrowed_bytes(data),
             Decoded::Array(array) => ArrayDe::new(array).deserialize_any(visitor),
             Decoded::MaskedArray(array) => ArrayDe::masked(array).deserialize_any(visitor),
-            Decoded::Collection { kind: CollectionKind::Dict, items } => {
+            Decoded::Collection { kind: CollectionKind::Dict, items, .. } => {
                 visitor.visit_map(Pairs { pairs: items.iter(), value: None })
             }
             Decoded::Collection { items, .. } => visitor.visit_seq(Items(items.iter())),
@@ -361,6 +401,10 @@ impl<'de> Deserializer<'de> for De<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.0 {
+            Decoded::Pickle(_) => match self.pickled() {
+                Some(pickled) => pickled.deserialize_seq(visitor).map_err(of_pickle),
+                None => Err(as_one_pickle()),
+            },
             Decoded::Bytes(data) | Decoded::ByteArray(data) => {
                 visitor.visit_seq(SeqDeserializer::new(data.iter().copied()))
             }
@@ -385,8 +429,9 @@ impl<'de> Deserializer<'de> for De<'de> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
-            Decoded::Array(array) => ArrayDe::new(array).deserialize_bytes(visitor),
+        match (self.0, self.pickled()) {
+            (Decoded::Array(array), _) => ArrayDe::new(array).deserialize_bytes(visitor),
+            (_, Some(pickled)) => pickled.deserialize_bytes(visitor).map_err(of_pickle),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -396,8 +441,9 @@ impl<'de> Deserializer<'de> for De<'de> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
-            Decoded::Array(array) => ArrayDe::new(array).deserialize_str(visitor),
+        match (self.0, self.pickled()) {
+            (Decoded::Array(array), _) => ArrayDe::new(array).deserialize_str(visitor),
+            (_, Some(pickled)) => pickled.deserialize_str(visitor).map_err(of_pickle),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -411,20 +457,45 @@ impl<'de> Deserializer<'de> for De<'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        if name.starts_with(PICKLE_KINDS) {
-            return Err(as_one_pickle());
+        match (name, self.0) {
+            (handed::ARRAY, Decoded::Pickle(_)) if self.pickled().is_some() => {}
+            (handed::ARRAY, decoded) => {
+                let array = decoded.to_array().map_err(|error| match error {
+                    ArrayError::NoArray => serde::de::Error::custom(format_args!(
+                        "{} where a NumPy array was expected",
+                        decoded.describe()
+                    )),
+                    error => serde::de::Error::custom(error),
+                })?;
+                return hand_over(Handed::Array(array), visitor);
+            }
+            (handed::TABLE, Decoded::Arrow { stream, .. } | Decoded::Bytes(stream)) => {
+                return hand_over(Handed::Stream(stream.clone()), visitor);
+            }
+            (handed::TABLE, Decoded::Pickle(_)) => {}
+            (handed::TABLE, decoded) => {
+                return Err(serde::de::Error::custom(format_args!(
+                    "{} where an Arrow table was expected",
+                    decoded.describe()
+                )));
+            }
+            _ => {}
         }
-        visitor.visit_newtype_struct(self)
+        match self.pickled() {
+            Some(pickled) => pickled.deserialize_newtype_struct(name, visitor).map_err(of_pickle),
+            None if name.starts_with(PICKLE_KINDS) => Err(as_one_pickle()),
+            None => visitor.visit_newtype_struct(self),
+        }
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        _: &'static str,
-        _: &'static [&'static str],
+        name: &'static str,
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.pickled().and_then(View::as_str) {
-            Some(text) => visitor.visit_enum(BorrowedStrDeserializer::new(text)),
+        match self.pickled() {
+            Some(pickled) => pickled.deserialize_enum(name, variants, visitor).map_err(of_pickle),
             None => Err(as_one_pickle()),
         }
     }
@@ -433,8 +504,13 @@ impl<'de> Deserializer<'de> for De<'de> {
         visitor.visit_unit()
     }
 
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char unit unit_struct map struct identifier
+    as_any! {
+        deserialize_bool(); deserialize_i8(); deserialize_i16(); deserialize_i32(); deserialize_i64();
+        deserialize_i128(); deserialize_u8(); deserialize_u16(); deserialize_u32(); deserialize_u64();
+        deserialize_u128(); deserialize_f32(); deserialize_f64(); deserialize_char(); deserialize_unit();
+        deserialize_map(); deserialize_identifier();
+        deserialize_unit_struct(name: &'static str);
+        deserialize_struct(name: &'static str, fields: &'static [&'static str]);
     }
 }
 

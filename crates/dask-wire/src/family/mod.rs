@@ -3,7 +3,7 @@
 mod convert;
 mod send;
 
-pub(crate) use convert::{as_one_pickle, count_values};
+pub(crate) use convert::{as_one_pickle, count_values, describe_view};
 #[cfg(feature = "arrow")]
 pub(crate) use send::{Method, NOTHING};
 
@@ -39,6 +39,8 @@ pub enum Decoded {
         format: String,
         /// Elements along each axis.
         shape: Vec<usize>,
+        /// What conversions of it may cost.
+        limits: dask_pickle::Limits,
     },
     /// `array.array`
     ArrayArray {
@@ -46,6 +48,8 @@ pub enum Decoded {
         data: Bytes,
         /// The type of its elements: `b`, `i`, `d`, ...
         typecode: String,
+        /// What conversions of it may cost.
+        limits: dask_pickle::Limits,
     },
     /// A NumPy array of anything but Python objects.
     Array(NdArray),
@@ -66,6 +70,8 @@ pub enum Decoded {
         kind: CollectionKind,
         /// The elements, with their keys if it is a dict.
         items: Vec<(Option<Value<'static>>, Decoded)>,
+        /// What conversions of it may cost.
+        limits: dask_pickle::Limits,
     },
     /// Python could not serialize the value; the text says why.
     Unserializable(String),
@@ -336,7 +342,7 @@ impl Decoder<'_> {
         if !rest.is_empty() {
             return Err(malformed(&class, format!("{} frames left over", rest.len())));
         }
-        Ok(Decoded::Collection { kind, items })
+        Ok(Decoded::Collection { kind, items, limits: *self.limits })
     }
 
     fn class(&mut self, header: Header<'_>, frames: &[Bytes]) -> Result<Decoded, DecodeError> {
@@ -353,9 +359,12 @@ impl Decoder<'_> {
                     data: join(frames),
                     format: text("format"),
                     shape: shape.ok_or_else(|| malformed(&class, "no shape"))?,
+                    limits: *self.limits,
                 }
             }
-            "array.array" => Decoded::ArrayArray { data: join(frames), typecode: text("typecode") },
+            "array.array" => {
+                Decoded::ArrayArray { data: join(frames), typecode: text("typecode"), limits: *self.limits }
+            }
             "pyarrow.lib.Table" | "pyarrow.Table" => {
                 Decoded::Arrow { kind: ArrowKind::Table, stream: join(frames) }
             }
@@ -432,7 +441,7 @@ impl Decoded {
             Decoded::Arrow { kind: ArrowKind::Table, .. } => "an Arrow table".to_owned(),
             Decoded::Arrow { kind: ArrowKind::RecordBatch, .. } => "an Arrow record batch".to_owned(),
             Decoded::Msgpack(value) => value.kind().to_owned(),
-            Decoded::Collection { kind, items } => format!("a {} of {} items", kind.name(), items.len()),
+            Decoded::Collection { kind, items, .. } => format!("a {} of {} items", kind.name(), items.len()),
             Decoded::Unserializable(_) => "a value that could not be serialized".to_owned(),
             Decoded::Opaque { type_name, .. } => format!("an object of {type_name}"),
         }
@@ -450,7 +459,8 @@ impl Decoded {
         convert::to(self)
     }
 
-    /// Reads it as a Python value of whatever kind.
+    /// Reads it as a Python value of whatever kind. Arrays become lists of lists, each element of which counts against
+    /// [`Limits::items`](dask_pickle::Limits::items).
     ///
     /// # Errors
     /// If it is of a class without a plain form, or over a limit.

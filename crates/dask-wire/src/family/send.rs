@@ -24,13 +24,13 @@ impl Serialize for Decoded {
             Decoded::Pickle(tree) => pickle(tree, serializer),
             Decoded::Bytes(bytes) => PyBytes(bytes.clone()).serialize(serializer),
             Decoded::ByteArray(bytes) => ByteArray(bytes.clone()).serialize(serializer),
-            Decoded::Memoryview { data, format, shape } => {
+            Decoded::Memoryview { data, format, shape, .. } => {
                 // In two steps, since only bytes can be cast to another format and shape.
                 let plain =
                     Reduce { callable: Global::new("builtins:memoryview"), args: (PyBytes(data.clone()),) };
                 Method { of: &plain, name: "cast", args: (format, List(shape)) }.serialize(serializer)
             }
-            Decoded::ArrayArray { data, typecode } => {
+            Decoded::ArrayArray { data, typecode, .. } => {
                 Reduce { callable: Global::new("array:array"), args: (typecode, PyBytes(data.clone())) }
                     .serialize(serializer)
             }
@@ -50,14 +50,14 @@ impl Serialize for Decoded {
             Decoded::Msgpack(value) => {
                 convert::to_python(value, usize::MAX).ok_or_else(no_plain_form)?.serialize(serializer)
             }
-            Decoded::Collection { kind: CollectionKind::Dict, items } => {
+            Decoded::Collection { kind: CollectionKind::Dict, items, .. } => {
                 let pairs = items.iter().map(|(key, value)| {
                     let key = convert::to_python(key.as_ref().unwrap_or(&Value::Nil), usize::MAX);
                     Ok((convert::hashable(key.ok_or_else(no_plain_form)?), value))
                 });
                 dask_pickle::Dict(pairs.collect::<Result<Vec<_>, S::Error>>()?).serialize(serializer)
             }
-            Decoded::Collection { kind, items } => {
+            Decoded::Collection { kind, items, .. } => {
                 let items: Vec<&Decoded> = items.iter().map(|(_, item)| item).collect();
                 match kind {
                     CollectionKind::Tuple => Tuple(items).serialize(serializer),

@@ -82,6 +82,146 @@ fn values_that_only_pickles_know_survive_collections() {
     assert_eq!(decoded.to::<(String, f64)>().unwrap(), ("2024-02-29".to_owned(), 5.0));
 }
 
+/// A pickled array of `f8` as NumPy 1.x and 2.x write it with protocol 5, in-band.
+fn pickled_array(module: &str, data: &[f64]) -> impl serde::Serialize {
+    use dask_pickle::{Global, PyBytes, Reduce, Tuple};
+    let bytes: Vec<u8> = data.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let dtype = Reduce { callable: Global::new("numpy:dtype"), args: ("f8", false, true) };
+    Reduce {
+        callable: Global::new(format!("{module}:_frombuffer")),
+        args: (PyBytes(bytes.into()), dtype, Tuple([data.len()]), "C"),
+    }
+}
+
+fn sent_array(data: &[f64]) -> (Value<'static>, Bytes) {
+    let payload = NdArray::from_slice(data, [data.len()]).unwrap().to_payload().unwrap();
+    (Value::Map(payload.header_entries().to_vec()), payload.frames()[0].clone())
+}
+
+fn within(array: &NdArray, frame: &Bytes) -> bool {
+    frame.as_ptr_range().contains(&array.data().as_ptr())
+}
+
+#[derive(serde::Deserialize)]
+struct Report {
+    array: NdArray,
+    date: dask_pickle::Date,
+    inner: Inner,
+    more: Option<NdArray>,
+}
+
+#[derive(serde::Deserialize)]
+struct Inner {
+    names: Vec<String>,
+    rate: f64,
+}
+
+#[test]
+fn arrays_stand_inside_of_collections_and_pickles_uncopied() {
+    let (header, frame) = sent_array(&[1.5, 2.5, 3.5]);
+    let decoded =
+        read(list(vec![header.clone(), header.clone()], vec![1, 1]), vec![frame.clone(); 2]).unwrap();
+    let (a, b): (NdArray, Vec<f64>) = decoded.to().unwrap();
+    assert_eq!((a.to_vec::<f64>().unwrap(), b), (vec![1.5, 2.5, 3.5], vec![1.5, 2.5, 3.5]));
+    assert!(within(&a, &frame));
+
+    // A dict of an array and of pickles of all sorts.
+    let keyed = |header: &Value<'static>, key: &str| {
+        let Value::Map(mut pairs) = header.clone() else { panic!() };
+        pairs.push(("key".into(), key.to_owned().into()));
+        Value::Map(pairs)
+    };
+    let date = dask_pickle::Date { year: 2024, month: 2, day: 29 };
+    let inner = std::collections::BTreeMap::from([
+        ("names", dask_pickle::Value::List(vec![dask_pickle::Value::Str("x".into())])),
+        ("rate", dask_pickle::Value::Int(2)),
+    ]);
+    let pickles =
+        [dask_pickle::to_vec(&date), dask_pickle::to_vec(&inner)].map(|pickle| pickle.unwrap().into());
+    let mut dict = list(
+        vec![keyed(&header, "array"), keyed(&element(), "date"), keyed(&element(), "inner")],
+        vec![1, 1, 1],
+    );
+    let Value::Map(pairs) = &mut dict else { panic!() };
+    pairs[1].1 = "dict".into();
+    let [first, second] = pickles;
+    let report: Report = read(dict, vec![frame.clone(), first, second]).unwrap().to().unwrap();
+    assert!(within(&report.array, &frame));
+    assert_eq!((report.date, report.inner.names, report.inner.rate), (date, vec!["x".to_owned()], 2.0));
+    assert_eq!(report.more, None);
+
+    // The same in one pickle, of both modules that NumPy has had.
+    for module in ["numpy.core.numeric", "numpy._core.numeric"] {
+        let value = (pickled_array(module, &[1.5]), [("n", pickled_array(module, &[2.5, 3.5]))], 7);
+        let pickle: Bytes = dask_pickle::to_vec(&value).unwrap().into();
+        let decoded = read(element(), vec![pickle.clone()]).unwrap();
+        let (one, two, seven): (NdArray, Vec<(String, NdArray)>, i64) = decoded.to().unwrap();
+        assert_eq!((one.to_vec::<f64>().unwrap(), two[0].1.shape(), seven), (vec![1.5], &[2][..], 7));
+        assert!(within(&one, &pickle) && within(&two[0].1, &pickle));
+        assert!(decoded.to::<(f64, (), i64)>().is_err());
+    }
+
+    // Rows, and what is none.
+    let matrix = NdArray::from_slice(&[1i64, 2, 3, 4], [2, 2]).unwrap();
+    let decoded = Decoded::Array(matrix.clone());
+    let rows: Vec<NdArray> = decoded.to().unwrap();
+    assert_eq!(rows[1].to_vec::<i64>().unwrap(), [3, 4]);
+    assert!(within(&rows[1], matrix.data()));
+    assert!(decoded.to::<NdArray>().unwrap() == matrix);
+    let error = read(element(), vec![Bytes::from_static(b"K\x05.")]).unwrap().to::<NdArray>().unwrap_err();
+    assert!(error.to_string().contains("an int cannot be read as a NumPy array"), "{error}");
+    let error = Decoded::Bytes("x".into()).to::<NdArray>().unwrap_err().to_string();
+    assert!(error.contains("bytes of length 1 where a NumPy array was expected"), "{error}");
+}
+
+#[test]
+fn lists_of_an_arrays_elements_are_counted_before_they_are_made() {
+    let limits = dask_pickle::Limits { items: 1_000, ..dask_pickle::Limits::default() };
+    let shape = [2_000i64];
+    let frame = Bytes::from(vec![7; 2_000]);
+    let array = |fields: Vec<(&str, Value<'static>)>, kind: &str| {
+        let mut header = vec![("serializer", "dask".into()), ("type", kind.to_owned().into())];
+        header.extend(fields);
+        Payload::new(map(header), vec![frame.clone()])
+    };
+    let payloads = [
+        array(
+            vec![
+                ("dtype", Value::Array(vec![0.into(), "|u1".into()])),
+                ("shape", shape.into_iter().collect()),
+                ("strides", [1i64].into_iter().collect()),
+            ],
+            "numpy.ndarray",
+        ),
+        array(vec![("format", "B".into()), ("shape", shape.into_iter().collect())], "memoryview"),
+        array(vec![("typecode", "B".into())], "array.array"),
+    ];
+    for payload in &payloads {
+        let decoded = decode(payload, &limits).unwrap();
+        let error = decoded.to_value().unwrap_err().to_string();
+        assert!(error.contains("2000 elements are too many for the limit of 1000 items"), "{error}");
+        assert!(error.contains("read it as NdArray"), "{error}");
+        assert!(decoded.to::<dask_pickle::Value>().is_err());
+        assert_eq!(decoded.to::<Vec<u8>>().unwrap().len(), 2_000);
+        assert_eq!(decoded.to_array().unwrap().len(), 2_000);
+        // Many of them share one budget.
+        let whole = dask_pickle::Limits { items: 5_000, ..limits };
+        assert!(decode(payload, &whole).unwrap().to_value().is_ok());
+        let headers = vec![Value::Map(payload.header_entries().to_vec()); 3];
+        let many = Payload::new(list(headers, vec![1; 3]), vec![frame.clone(); 3]);
+        let many = decode(&many, &whole).unwrap();
+        assert!(many.to_value().unwrap_err().to_string().contains("too many"));
+        assert!(many.to::<Vec<dask_pickle::Value>>().is_err());
+        assert_eq!(many.to::<Vec<serde_bytes::ByteBuf>>().unwrap().len(), 3);
+    }
+    // What the limits do not forbid is read again under the same.
+    let deep = dask_pickle::Limits { depth: 3, ..dask_pickle::Limits::default() };
+    let header = list(vec![list(vec![element()], vec![1])], vec![1]);
+    let payload = Payload::new(header, vec![Bytes::from_static(b"K\x05.")]);
+    let decoded = decode(&payload, &deep).unwrap();
+    assert!(decoded.to::<dask_pickle::List<Vec<dask_pickle::List<Vec<i64>>>>>().is_ok());
+}
+
 fn text() -> impl Strategy<Value = Value<'static>> {
     prop::sample::select(vec![
         "pickle",

@@ -9,6 +9,7 @@ use super::dtype::{DType, DTypeKind, Field};
 use super::element::{Element, Record};
 use super::{MaskedArray, NdArray};
 use crate::family::{PICKLE_KINDS, as_one_pickle};
+use crate::handed::{self, Handed, hand_over};
 
 /// What is left of an array after some axes have been walked.
 #[derive(Clone, Copy)]
@@ -140,21 +141,43 @@ fn is_masked(mask: Block<'_>) -> bool {
 /// Deserializes an array, or what is left of it after some axes.
 #[derive(Clone, Copy)]
 pub(crate) struct ArrayDe<'a> {
+    of: &'a NdArray,
     block: Block<'a>,
     mask: Option<Block<'a>>,
 }
 
 impl<'a> ArrayDe<'a> {
     pub(crate) fn new(array: &'a NdArray) -> Self {
-        Self { block: Block::of(array), mask: None }
+        Self { of: array, block: Block::of(array), mask: None }
     }
 
     pub(crate) fn masked(array: &'a MaskedArray) -> Self {
-        Self { block: Block::of(&array.data), mask: array.mask.as_ref().map(Block::of) }
+        Self { of: &array.data, block: Block::of(&array.data), mask: array.mask.as_ref().map(Block::of) }
     }
 
     fn element(self) -> Result<Element<'a>, Error> {
         self.block.element().ok_or_else(|| custom("an element outside of its buffer"))
+    }
+
+    /// What is left as an array of its own, on the same memory.
+    fn part(self) -> Result<NdArray, Error> {
+        if self.mask.is_some() {
+            return Err(custom("a masked array was asked for as one without a mask"));
+        }
+        let Block { bytes, dtype, shape, strides, at } = self.block;
+        let data = match bytes.is_empty() {
+            true => bytes::Bytes::new(),
+            false => self.of.data.slice_ref(bytes),
+        };
+        let strides = match strides {
+            Some(strides) => Ok(strides.to_vec()),
+            None => super::c_strides(shape, dtype.size()),
+        };
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        strides
+            .and_then(|strides| NdArray::new(dtype.clone(), shape.to_vec(), strides, at, data))
+            .map(|array| NdArray { limit: self.of.limit, ..array })
+            .map_err(serde::de::Error::custom)
     }
 
     fn is_none(self) -> bool {
@@ -193,23 +216,33 @@ impl<'de> Deserializer<'de> for ArrayDe<'de> {
             },
             Element::Bytes(bytes) | Element::Void(bytes) => visitor.visit_borrowed_bytes(bytes),
             Element::Str(text) => visitor.visit_string(text.into_owned()),
-            Element::Record(record) => {
-                visitor.visit_map(Fields { record, fields: record.fields.iter(), of: None, mask: self.mask })
-            }
+            Element::Record(record) => visitor.visit_map(Fields {
+                array: self.of,
+                record,
+                fields: record.fields.iter(),
+                of: None,
+                mask: self.mask,
+            }),
         }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if let Some((n, block)) = self.block.axis() {
             let mask = self.mask.and_then(Block::axis).map(|(_, mask)| mask);
-            let part =
-                move |index| ArrayDe { block: block(index), mask: mask.as_ref().map(|mask| mask(index)) };
+            let part = move |index| ArrayDe {
+                of: self.of,
+                block: block(index),
+                mask: mask.as_ref().map(|mask| mask(index)),
+            };
             return visitor.visit_seq(Items { items: (0..n).map(part) });
         }
         match self.block.element() {
             Some(Element::Record(record)) if !self.is_none() => {
-                let part =
-                    move |field: &'de Field| ArrayDe { block: Block::field(record, field), mask: None };
+                let part = move |field: &'de Field| ArrayDe {
+                    of: self.of,
+                    block: Block::field(record, field),
+                    mask: None,
+                };
                 visitor.visit_seq(Items { items: record.fields.iter().map(part) })
             }
             _ => self.deserialize_any(visitor),
@@ -265,6 +298,9 @@ impl<'de> Deserializer<'de> for ArrayDe<'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
+        if name == handed::ARRAY {
+            return hand_over(Handed::Array(self.part()?), visitor);
+        }
         if name.starts_with(PICKLE_KINDS) {
             return Err(as_one_pickle());
         }
@@ -313,6 +349,7 @@ impl<'de, I: Iterator<Item = ArrayDe<'de>>> SeqAccess<'de> for Items<I> {
 }
 
 struct Fields<'a> {
+    array: &'a NdArray,
     record: Record<'a>,
     fields: std::slice::Iter<'a, Field>,
     of: Option<&'a Field>,
@@ -339,6 +376,6 @@ impl<'de> MapAccess<'de> for Fields<'de> {
                 .map(|of| Block::field(mask, of)),
             _ => None,
         };
-        seed.deserialize(ArrayDe { block: Block::field(self.record, field), mask })
+        seed.deserialize(ArrayDe { of: self.array, block: Block::field(self.record, field), mask })
     }
 }

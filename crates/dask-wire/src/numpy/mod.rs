@@ -74,6 +74,8 @@ pub struct NdArray {
     strides: Vec<isize>,
     offset: usize,
     data: Bytes,
+    /// Lists and elements that it may become.
+    limit: usize,
 }
 
 fn product(shape: &[usize]) -> Option<usize> {
@@ -154,7 +156,8 @@ impl NdArray {
                 return Err(outside());
             }
         }
-        Ok(Self { dtype, shape, strides, offset, data })
+        let limit = dask_pickle::Limits::default().items;
+        Ok(Self { dtype, shape, strides, offset, data, limit })
     }
 
     /// An array in C order whose data is already in the bytes of its type.
@@ -189,7 +192,12 @@ impl NdArray {
         if elements > limit {
             return Err(ArrayError::TooLarge { elements, limit });
         }
-        Ok(self)
+        Ok(Self { limit, ..self })
+    }
+
+    /// Lists and elements that it may become when it is read as a Python value.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Lists and elements in it.
