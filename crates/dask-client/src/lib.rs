@@ -90,7 +90,10 @@ pub use dask_pickle as pickle;
 pub use dask_wire::arrow::{ArrowBatch, ArrowTable, PandasFrame};
 pub use dask_wire::dialect::SubmissionForm;
 pub use dask_wire::exception::PythonError;
-pub use dask_wire::numpy::NdArray;
+pub use dask_wire::family::Decoded;
+#[cfg(feature = "ndarray")]
+pub use dask_wire::numpy::{Array, Array1, Array2, Array3, ArrayD};
+pub use dask_wire::numpy::{DType, NdArray, Scalar};
 pub use dask_wire::session::OnReconnect;
 pub use dask_wire::{
     Compression, Dialect, Feature, FromPython, Gathered, Key, Limits, Payload, Release, Value as WireValue,

@@ -37,7 +37,9 @@ use crate::future::Future;
 /// ```
 ///
 /// Each function returns a [`RemoteCall`] of its result type. Arguments are positional and may be values of their type,
-/// references to ones, [`Future`]s of that type, or other calls that return it (see [`Argument`]).
+/// references to ones, [`Future`]s of that type, or other calls that return it (see [`Argument`]). With the feature
+/// `ndarray`, arrays of that crate may stand where an [`NdArray`](crate::NdArray) or an `Array1`, `Array2` … of this one
+/// is declared: `fn score(features: Array2<f64>, threshold: f64) -> Vec<Prediction> = …`.
 #[macro_export]
 macro_rules! remote {
     ($($(#[$attribute:meta])* $visible:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $callable:expr;)+) => {$(
@@ -104,6 +106,46 @@ impl Argument<String> for &str {
 impl<T: Serialize> Argument<Vec<T>> for &[T] {
     fn into_argument(self) -> Sent {
         Sent::of(self)
+    }
+}
+
+/// Arrays of the crate `ndarray` where arrays are asked for.
+#[cfg(feature = "ndarray")]
+mod arrays {
+    use dask_wire::numpy::{Array, NdArray, Scalar};
+    use ndarray::{ArrayBase, Data, Dimension};
+
+    use super::{Argument, Sent};
+
+    fn sent<T: Scalar, S: Data<Elem = T>, D: Dimension>(array: &ArrayBase<S, D>) -> Sent {
+        match NdArray::from_ndarray(array) {
+            Ok(array) => Sent::of(&array),
+            Err(error) => Sent(Err(serde::ser::Error::custom(error))),
+        }
+    }
+
+    impl<T: Scalar, S: Data<Elem = T>, D: Dimension> Argument<Array<T, D>> for ArrayBase<S, D> {
+        fn into_argument(self) -> Sent {
+            sent(&self)
+        }
+    }
+
+    impl<T: Scalar, S: Data<Elem = T>, D: Dimension> Argument<Array<T, D>> for &ArrayBase<S, D> {
+        fn into_argument(self) -> Sent {
+            sent(self)
+        }
+    }
+
+    impl<T: Scalar, S: Data<Elem = T>, D: Dimension> Argument<NdArray> for ArrayBase<S, D> {
+        fn into_argument(self) -> Sent {
+            sent(&self)
+        }
+    }
+
+    impl<T: Scalar, S: Data<Elem = T>, D: Dimension> Argument<NdArray> for &ArrayBase<S, D> {
+        fn into_argument(self) -> Sent {
+            sent(self)
+        }
     }
 }
 

@@ -182,7 +182,7 @@ pub(super) fn to_python(value: &Value<'_>, room: usize) -> Option<Python> {
 
 /// A node as a value, with arrays as lists of lists.
 fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, String> {
-    let too_deep = || "nested too deep".to_owned();
+    let too_deep = || format!("nested deeper than {} levels", view.tree().limits().depth);
     spend(left, 1)?;
     let mut items = || {
         let room = room.checked_sub(1).ok_or_else(too_deep)?;

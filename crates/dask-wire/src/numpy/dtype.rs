@@ -116,7 +116,7 @@ pub enum DTypeKind {
     Str,
     /// Raw bytes of a fixed length.
     Void,
-    /// A record.
+    /// A record. Titles that fields may have besides their names are not kept.
     Struct(Vec<Field>),
     /// Python objects. Arrays of these are pickles; see [`crate::family::Decoded::Pickle`].
     Object,

@@ -14,6 +14,8 @@ use bytes::Bytes;
 
 pub use dtype::{ByteOrder, DType, DTypeKind, Field, TimeUnit};
 pub use element::{Element, Elements};
+#[cfg(feature = "ndarray")]
+pub use interop::{Array, Array1, Array2, Array3, ArrayD};
 pub use scalar::Scalar;
 
 pub(crate) use convert::ArrayDe;

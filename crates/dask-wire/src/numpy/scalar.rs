@@ -11,6 +11,8 @@ mod sealed {
 /// Types match exactly: `i64` reads `int64` (and the counts of `datetime64` and `timedelta64`, where `i64::MIN` is
 /// "not a time"), but no other integer. Complex numbers are pairs `[re, im]`. To convert between types, go through
 /// [`NdArray::elements`](super::NdArray::elements) or serde.
+///
+/// `float16` is read as `half::f16` with the feature `half`.
 pub trait Scalar: sealed::Sealed + Copy + PartialEq + std::fmt::Debug + Send + Sync + 'static {
     /// The data type that arrays made of it have.
     fn dtype() -> DType;
@@ -71,6 +73,11 @@ scalars! {
     u64, 8, UInt, DTypeKind::UInt,
     f32, 4, Float, DTypeKind::Float,
     f64, 8, Float, DTypeKind::Float,
+}
+
+#[cfg(feature = "half")]
+scalars! {
+    half::f16, 2, Float, DTypeKind::Float,
 }
 
 macro_rules! complex {
