@@ -270,7 +270,7 @@ impl Parts<'_> {
 /// A stream at an address that is aligned for all types: copied if it lies otherwise and its columns are to be used where
 /// they are.
 pub(super) fn aligned(stream: Buffer) -> Buffer {
-    if (stream.as_ptr() as usize) % 8 == 0 {
+    if (stream.as_ptr() as usize).is_multiple_of(8) {
         return stream;
     }
     Buffer::from_slice_ref(stream.as_slice())

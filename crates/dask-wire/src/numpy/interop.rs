@@ -162,7 +162,7 @@ mod tests {
             let array = numbers(offset, shape, strides);
             let Some(view) = array.view::<i32>() else {
                 // The allocator may give bytes any address.
-                assert!(array.data().as_ptr() as usize % 4 != 0, "{shape:?} {strides:?}");
+                assert!(!(array.data().as_ptr() as usize).is_multiple_of(4), "{shape:?} {strides:?}");
                 continue;
             };
             assert_eq!(view.shape(), shape);
@@ -177,7 +177,7 @@ mod tests {
             assert!(array.view::<f32>().is_none());
         }
         let odd = numbers(1, &[2], &[4]);
-        let aligned = (odd.data().as_ptr() as usize + 1) % 4 == 0;
+        let aligned = (odd.data().as_ptr() as usize + 1).is_multiple_of(4);
         assert_eq!(odd.view::<i32>().is_some(), aligned);
         assert!(numbers(0, &[2], &[6]).view::<i32>().is_none());
         let big = NdArray::from_bytes(DType::parse(">i4").unwrap(), [1], vec![0; 4]).unwrap();
