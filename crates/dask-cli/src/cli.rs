@@ -186,6 +186,13 @@ pub(crate) enum Command {
 
 /// Options of `demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Makes a Python environment with that release first, unless an earlier run did.
+
+Examples:
+  dask-rs demo
+  dask-rs demo --release 2.30.1 --workers 4
+  dask-rs demo -o json | jq .phases_ns")]
 pub(crate) struct Demo {
     /// The Dask release to run, for example 2023.4.0.
     #[arg(long, default_value = "newest")]
@@ -193,6 +200,9 @@ pub(crate) struct Demo {
     /// How many workers.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) workers: u16,
+    /// How long everything may take once the cluster is there.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2m")]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -203,6 +213,13 @@ pub(crate) enum Local {
 
 /// Options of `local up`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The line is {\"scheduler\": ADDRESS, \"release\", \"workers\", \"pid\"}, with --tls also the certificates. Ctrl-C or a
+polite kill ends the cluster, and so does the end of this program in any other way.
+
+Examples:
+  dask-rs local up --workers 4
+  dask-rs local up --release 2.30.1 --tls | jq -r .scheduler")]
 pub(crate) struct Up {
     /// The Dask release to run, for example 2023.4.0.
     #[arg(long, default_value = "newest")]

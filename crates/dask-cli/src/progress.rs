@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Waiting that is shorter needs no words.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -92,6 +92,15 @@ pub(crate) fn spinner(quiet: bool) -> ProgressBar {
     }
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+/// A line on stdout that is written over itself, and never longer than the terminal is wide.
+pub(crate) fn live_line() -> ProgressBar {
+    let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+    if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+        line.set_style(style);
+    }
+    line
 }
 
 /// A bar on a terminal; otherwise nothing is drawn.

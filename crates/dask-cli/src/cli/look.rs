@@ -42,6 +42,9 @@ pub(crate) struct Tasks {
 pub(crate) struct TaskOf {
     /// The task's key; a key that is a tuple as Python shows it.
     pub(crate) key: String,
+    /// Does without the scheduler's own record of the task if there are more tasks than this: it would tell all of them.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(crate) limit: u64,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
 }
@@ -140,7 +143,13 @@ pub(crate) struct Export {
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "\
+It stops at the first step that fails, and says why; the exit code is that of the step (2 not reached, 3 no answer of a
+Dask scheduler, 4 no worker executes anything). A cluster that works although something is amiss (a worker that hangs or
+is paused, versions that differ, a certificate that expires soon) is \"usable, degraded\", exit code 0; scripts that want
+it to fail use: dask-rs probe ready --strict-versions
+
+Examples:
   dask-rs doctor tls://scheduler.internal:8786 --tls-ca-file ca.pem --tls-cert me.pem --tls-key me.key
   dask-rs doctor")]
 pub(crate) struct Doctor {

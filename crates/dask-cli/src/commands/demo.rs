@@ -1,15 +1,16 @@
 //! `dask-rs demo`: the whole story on this machine.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dask_client::{Client, Graph, Node, py};
+use dask_client::{Client, Graph, Node, WorkerHealth, py};
 use dask_local::LocalCluster;
 use serde_json::{Map, Value as Json, json};
 
 use super::Context;
 use super::local::listener;
 use crate::cli::Demo;
-use crate::failure::{Failure, UNHEALTHY};
+use crate::failure::{Failure, UNHEALTHY, UNUSABLE};
 use crate::output::{self, nanos, pretty};
 use crate::progress;
 
@@ -38,25 +39,24 @@ pub(super) async fn run(context: Context, options: &Demo) -> Result<u8, Failure>
     phases.push(("start cluster", mark.elapsed()));
     say(&format!("  cluster    {} runs Dask {}", cluster.address(), cluster.release()));
 
+    let working = work(context, cluster.address(), &mut phases);
+    let outcome = tokio::time::timeout(options.timeout, working).await;
     let mark = Instant::now();
-    let client = Client::connect(cluster.address()).await?;
-    phases.push(("connect", mark.elapsed()));
-
-    let outcome = compute(context, &client, &mut phases).await;
-    let health = client.health(WORKERS_ANSWER_WITHIN).await;
-    let mark = Instant::now();
-    client.close().await;
     cluster.stop().await?;
     phases.push(("shut down", mark.elapsed()));
-
-    let (tasks, results) = outcome?;
-    let health = health?;
+    let Done { release, dialect, tasks, results, health } = outcome.unwrap_or_else(|_| {
+        let words = format!(
+            "the cluster did not compute everything within {:?}; give it longer with --timeout",
+            options.timeout
+        );
+        Err(Failure::new(UNUSABLE, words))
+    })?;
     if context.json() {
         let phases: Map<String, Json> =
             phases.iter().map(|(name, took)| (name.replace(' ', "_"), nanos(*took))).collect();
         output::line(&json!({
-            "release": client.release().to_string(),
-            "dialect": client.dialect().submission().name(),
+            "release": release,
+            "dialect": dialect,
             "tasks": tasks,
             "results": results,
             "health": health,
@@ -78,6 +78,27 @@ pub(super) async fn run(context: Context, options: &Demo) -> Result<u8, Failure>
     if healthy { Ok(0) } else { Err(Failure::new(UNHEALTHY, "not every worker is healthy")) }
 }
 
+/// What the cluster did.
+struct Done {
+    release: String,
+    dialect: &'static str,
+    tasks: usize,
+    results: Map<String, Json>,
+    health: BTreeMap<String, WorkerHealth>,
+}
+
+/// Everything between the cluster's start and its end.
+async fn work(context: Context, address: String, phases: &mut Phases) -> Result<Done, Failure> {
+    let mark = Instant::now();
+    let client = Client::connect(address).await?;
+    phases.push(("connect", mark.elapsed()));
+    let (tasks, results) = compute(context, &client, phases).await?;
+    let health = client.health(WORKERS_ANSWER_WITHIN).await?;
+    client.close().await;
+    let release = client.release().to_string();
+    Ok(Done { release, dialect: client.dialect().submission().name(), tasks, results, health })
+}
+
 /// Counts words: makes texts, splits and counts each, merges the counts pairwise, asks three questions of the total.
 async fn compute(
     context: Context,
@@ -85,18 +106,25 @@ async fn compute(
     phases: &mut Phases,
 ) -> Result<(usize, Map<String, Json>), Failure> {
     let mut graph = Graph::new();
+    let mut all: Vec<Node> = Vec::new();
     let mut counts: Vec<Node> = (0..CHUNKS)
         .map(|chunk| {
             let text = graph.add(py("operator:mul").args((passage(chunk), 40)));
             let words = graph.add(py("builtins:str.split").args((&text,)));
-            graph.add(py("collections:Counter").args((&words,)))
+            let count = graph.add(py("collections:Counter").args((&words,)));
+            all.extend([text, words, count.clone()]);
+            count
         })
         .collect();
     while counts.len() > 1 {
         counts = counts
             .chunks(2)
             .map(|pair| match pair {
-                [left, right] => graph.add(py("operator:add").args((left, right))),
+                [left, right] => {
+                    let both = graph.add(py("operator:add").args((left, right)));
+                    all.push(both.clone());
+                    both
+                }
                 rest => rest.first().cloned().unwrap_or_else(|| graph.declare("none")),
             })
             .collect();
@@ -105,23 +133,26 @@ async fn compute(
     let common = graph.add(py("collections:Counter.most_common").args((&total, 3)));
     let distinct = graph.add(py("builtins:len").args((&total,)));
     let words = graph.add(py("builtins:sum").args((py("builtins:dict.values").args((&total,)),)));
+    all.extend([common.clone(), distinct.clone(), words.clone()]);
     let tasks = graph.len();
 
     let mark = Instant::now();
-    let bar = progress::bar(context.quiet, 3, "results");
-    let outputs = [common.key().clone(), distinct.key().clone(), words.key().clone()];
-    let futures = client.submit_graph::<()>(graph, outputs).await?;
+    // Every task is held, so that it is known when each is done.
+    let futures = client.submit_graph::<()>(graph, all.iter().map(|node| node.key().clone())).await?;
     phases.push(("submit", mark.elapsed()));
     let mark = Instant::now();
-    for future in &futures {
-        future.finished().await?;
-        bar.inc(1);
+    let bar = progress::bar(context.quiet, tasks as u64, "tasks");
+    let mut progress = client.progress(&futures).at_most_every(Duration::from_millis(50));
+    while let Some(counts) = progress.next().await {
+        bar.set_position(counts.done() as u64);
     }
-    phases.push(("compute", mark.elapsed()));
+    drop(progress);
     bar.finish_and_clear();
+    phases.push(("compute", mark.elapsed()));
 
     let mark = Instant::now();
-    let mut futures = futures.into_iter();
+    let results = futures.len().saturating_sub(3);
+    let mut futures = futures.into_iter().skip(results);
     let mut next = || futures.next().ok_or_else(|| Failure::config("fewer futures than outputs"));
     let common: Vec<(String, u64)> = next()?.typed().result().await?;
     let distinct: u64 = next()?.typed().result().await?;

@@ -1,8 +1,8 @@
 //! `dask-rs doctor`: from the name to the workers, and in plain words where it stops.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use dask_client::{Address, Client, ErrorKind};
+use dask_client::{Address, Client};
 use owo_colors::OwoColorize;
 use serde_json::{Value as Json, json};
 use tokio::net::{TcpStream, lookup_host};
@@ -10,12 +10,14 @@ use tokio::net::{TcpStream, lookup_host};
 use super::look::age;
 use super::{Context, skew};
 use crate::cli::{Cluster, Doctor};
-use crate::failure::{CONNECT, Failure, UNHEALTHY, code_of};
+use crate::failure::{CONFIG, CONNECT, Failure, UNHEALTHY, code_of};
 use crate::output::{self, nanos, pretty};
 use crate::progress;
 
 /// A worker that was not heard of for longer is called silent.
 const SILENT: f64 = 30.0;
+/// A certificate that ends sooner is worth a warning.
+const EXPIRES_SOON: Duration = Duration::from_secs(30 * 86_400);
 
 /// One step of the way.
 struct Step {
@@ -80,9 +82,10 @@ pub(super) async fn run(context: Context, options: &Doctor) -> Result<u8, Failur
         .parse()
         .map_err(|error: dask_client::BadAddress| Failure::config(error.to_string()))?;
     let mut walk = Walk { context, steps: Vec::new() };
-    match reach(&mut walk, &cluster, &address).await? {
+    let mut advice = Vec::new();
+    match reach(&mut walk, &cluster, &address, &mut advice).await? {
         Ok(client) => {
-            let outcome = examine(&mut walk, &cluster, &client).await;
+            let outcome = examine(&mut walk, &cluster, &client, advice).await;
             client.close().await;
             match outcome {
                 Ok(advice) if advice.is_empty() => Ok(walk.end("usable", &[], 0)),
@@ -107,15 +110,16 @@ impl Stop {
     }
 }
 
-/// Name, TCP, TLS, handshake, release.
+/// Name, TCP, TLS, handshake, release; what is amiss but does not stop anybody.
 async fn reach(
     walk: &mut Walk,
     cluster: &Cluster,
     address: &Address,
+    advice: &mut Vec<String>,
 ) -> Result<Result<Client, Stop>, Failure> {
-    let deadline = cluster.deadline();
     let mark = Instant::now();
-    let found = tokio::time::timeout(deadline, lookup_host((address.host(), address.port()))).await;
+    let looking = lookup_host((address.host(), address.port()));
+    let found = tokio::time::timeout(cluster.left(walk.context), looking).await;
     let places: Vec<_> = match found {
         Ok(Ok(places)) => places.collect(),
         Ok(Err(error)) => {
@@ -124,7 +128,8 @@ async fn reach(
             return Ok(Err(Stop::new(CONNECT, "cannot be reached: the name is not known here", next)));
         }
         Err(_) => {
-            walk.step("name", false, format!("no answer from the name server in {deadline:?}"), None);
+            let words = format!("no answer from the name server in {:?}", cluster.deadline());
+            walk.step("name", false, words, None);
             return Ok(Err(Stop::new(
                 CONNECT,
                 "cannot be reached: names are not resolved",
@@ -135,71 +140,100 @@ async fn reach(
     let shown: Vec<String> = places.iter().map(|place| place.ip().to_string()).collect();
     walk.step("name", true, format!("{} -> {}", address.host(), shown.join(", ")), Some(mark.elapsed()));
 
-    match cluster.builder(deadline)?.connect().await {
+    // Some time is left to find out how far it goes if it does not go all the way.
+    match cluster.open(walk.context, cluster.left(walk.context).mul_f64(0.75)).await {
         Ok(client) => {
-            let phases = client.connect_phases();
-            walk.step("tcp", true, format!("port {} accepts", address.port()), Some(phases.tcp));
-            if let Some(took) = phases.tls {
-                walk.step("tls", true, "encrypted, certificate accepted", Some(took));
-            }
-            if let Some(took) = phases.websocket {
-                walk.step("websocket", true, "upgraded", Some(took));
-            }
-            walk.step("handshake", true, "Dask", Some(phases.handshake));
-            let dialect = client.dialect();
-            let known = if dialect.is_known() { "known" } else { "not among the known ones" };
-            let words = format!("{} (dialect {}; {known})", dialect.release(), dialect.submission().name());
-            walk.step("release", true, words, None);
+            connected(walk, &client, address, advice);
             Ok(Ok(client))
         }
-        Err(error) if error.kind() == ErrorKind::Config => Err(error.into()),
-        Err(error) => {
+        Err(failure) if failure.code() == CONFIG => Err(failure),
+        Err(failure) => {
             // Only now, for a connection that is opened and dropped is a line in a scheduler's log.
-            if !reaches_tcp(walk, &places, deadline).await {
+            if !reaches_tcp(walk, &places, cluster.left(walk.context)).await {
                 let next = "Does the scheduler run, on this port, and does no firewall stand between?";
                 return Ok(Err(Stop::new(CONNECT, "cannot be reached: nobody answers there", next)));
             }
-            let encrypted = address.scheme().is_encrypted();
-            let step = if encrypted && error.kind() == ErrorKind::Connect { "tls" } else { "handshake" };
-            walk.step(step, false, error.to_string(), None);
-            let (verdict, next) = match error.kind() {
-                ErrorKind::Connect if encrypted => (
-                    "reachable, but TLS is not agreed on",
-                    "Compare --tls-ca-file, --tls-cert and --tls-key with the scheduler's own.",
-                ),
-                ErrorKind::NotDask | ErrorKind::ConnectionLost | ErrorKind::Protocol => (
-                    "reachable, but no Dask scheduler speaks there",
-                    "Is it the scheduler's port (usually 8786, not the dashboard's 8787), and is tcp:// or tls:// right?",
-                ),
-                _ => (
-                    "reachable, but it does not answer",
-                    "Is the scheduler overloaded or stopped? See its log.",
-                ),
-            };
-            Ok(Err(Stop::new(code_of(error.kind()), verdict, next)))
+            Ok(Err(stopped(walk, &failure, address.scheme().is_encrypted())))
         }
     }
 }
 
+/// A connection that was opened, step by step.
+fn connected(walk: &mut Walk, client: &Client, address: &Address, advice: &mut Vec<String>) {
+    let phases = client.connect_phases();
+    walk.step("tcp", true, format!("port {} accepts", address.port()), Some(phases.tcp));
+    if let Some(took) = phases.tls {
+        let session = phases.tls_session;
+        let version = session.map_or("encrypted", |session| session.version);
+        let expires = session.and_then(|session| session.expires);
+        let (words, expiring) = tls_words(version, expires, SystemTime::now());
+        walk.step("tls", true, words, Some(took));
+        advice.extend(expiring);
+    }
+    if let Some(took) = phases.websocket {
+        walk.step("websocket", true, "upgraded", Some(took));
+    }
+    walk.step("handshake", true, "Dask", Some(phases.handshake));
+    let dialect = client.dialect();
+    let known = if dialect.is_known() { "known" } else { "not among the known ones" };
+    let words = format!("{} (dialect {}; {known})", dialect.release(), dialect.submission().name());
+    walk.step("release", true, words, None);
+}
+
+/// What was agreed on, and a warning if the server's certificate is about to expire.
+fn tls_words(version: &str, expires: Option<SystemTime>, now: SystemTime) -> (String, Option<String>) {
+    let Some(left) = expires.and_then(|expires| expires.duration_since(now).ok()) else {
+        return (format!("{version}, certificate accepted"), None);
+    };
+    let days = left.as_secs() / 86_400;
+    let words = format!("{version}, certificate accepted, expires in {days} d");
+    let soon = left < EXPIRES_SOON;
+    (words, soon.then(|| format!("The scheduler's certificate expires in {days} days; renew it in time.")))
+}
+
+/// Where it ends after TCP.
+fn stopped(walk: &mut Walk, failure: &Failure, encrypted: bool) -> Stop {
+    let tls = encrypted && failure.code() == CONNECT;
+    walk.step(if tls { "tls" } else { "handshake" }, false, failure.message(), None);
+    let (verdict, next) = if tls {
+        (
+            "reachable, but TLS is not agreed on",
+            "Compare --tls-ca-file, --tls-cert and --tls-key with the scheduler's own.",
+        )
+    } else {
+        (
+            "reachable, but no Dask scheduler answers there",
+            "Is it the scheduler's port (usually 8786, not the dashboard's 8787), is tcp:// or tls:// right, and is the \
+             scheduler not stopped or overloaded?",
+        )
+    };
+    Stop::new(failure.code(), verdict, next)
+}
+
 /// Whether any of these places accepts a connection.
-async fn reaches_tcp(walk: &mut Walk, places: &[std::net::SocketAddr], deadline: Duration) -> bool {
+async fn reaches_tcp(walk: &mut Walk, places: &[std::net::SocketAddr], left: Duration) -> bool {
+    let each = left / u32::try_from(places.len()).unwrap_or(u32::MAX).max(1);
     for place in places {
         let mark = Instant::now();
-        match tokio::time::timeout(deadline, TcpStream::connect(place)).await {
+        match tokio::time::timeout(each, TcpStream::connect(place)).await {
             Ok(Ok(_)) => {
                 walk.step("tcp", true, format!("{place} accepts"), Some(mark.elapsed()));
                 return true;
             }
             Ok(Err(error)) => walk.step("tcp", false, format!("{place}: {error}"), Some(mark.elapsed())),
-            Err(_) => walk.step("tcp", false, format!("{place}: no answer in {deadline:?}"), None),
+            Err(_) => walk.step("tcp", false, format!("{place}: no answer"), None),
         }
     }
     false
 }
 
 /// Workers and versions; what is amiss but does not stop anybody.
-async fn examine(walk: &mut Walk, cluster: &Cluster, client: &Client) -> Result<Vec<String>, Stop> {
-    let mut advice = Vec::new();
+async fn examine(
+    walk: &mut Walk,
+    cluster: &Cluster,
+    client: &Client,
+    mut advice: Vec<String>,
+) -> Result<Vec<String>, Stop> {
     let failed = |error: dask_client::Error| {
         Stop::new(code_of(error.kind()), "connected, but requests fail", error.to_string())
     };
@@ -212,7 +246,8 @@ async fn examine(walk: &mut Walk, cluster: &Cluster, client: &Client) -> Result<
         return Err(Stop::new(UNHEALTHY, "the scheduler runs, but nothing can be computed", next));
     }
     let mark = Instant::now();
-    let patience = cluster.deadline();
+    // But for the way back, and for the question after this one.
+    let patience = cluster.left(walk.context).mul_f64(0.7);
     let health = progress::patient(walk.context.quiet, "asking every worker", client.health(patience)).await;
     let health = health.map_err(failed)?;
     let well = health.values().filter(|health| health.is_ok()).count();
@@ -245,7 +280,12 @@ async fn examine(walk: &mut Walk, cluster: &Cluster, client: &Client) -> Result<
             code: UNHEALTHY,
         });
     }
-    versions(walk, client, &mut advice).await;
+    if well == health.len() {
+        versions(walk, cluster, client, &mut advice).await;
+    } else {
+        // The scheduler would wait for the others.
+        walk.step("versions", true, "not compared, for not every worker answers", None);
+    }
     if !client.dialect().is_known() {
         advice.push(format!(
             "release {} is newer or older than what this program was checked against; it speaks the nearest dialect",
@@ -255,10 +295,10 @@ async fn examine(walk: &mut Walk, cluster: &Cluster, client: &Client) -> Result<
     Ok(advice)
 }
 
-async fn versions(walk: &mut Walk, client: &Client, advice: &mut Vec<String>) {
+async fn versions(walk: &mut Walk, cluster: &Cluster, client: &Client, advice: &mut Vec<String>) {
     let mark = Instant::now();
-    match client.versions().await {
-        Ok(versions) => {
+    match tokio::time::timeout(cluster.left(walk.context), client.versions()).await {
+        Ok(Ok(versions)) => {
             let rows = skew::table(&versions);
             let broken: Vec<_> = rows.iter().filter(|row| row.differs && row.must_agree).collect();
             let words = match broken.as_slice() {
@@ -275,9 +315,28 @@ async fn versions(walk: &mut Walk, client: &Client, advice: &mut Vec<String>) {
                 );
             }
         }
-        Err(error) => {
-            walk.step("versions", false, error.to_string(), None);
+        told => {
+            let words = match told {
+                Ok(Err(error)) => error.to_string(),
+                _ => "not told in time".to_owned(),
+            };
+            walk.step("versions", false, words, None);
             advice.push("Not every worker told its versions.".to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_that_expire_soon_are_worth_a_warning() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let after = |days: u64| tls_words("TLS 1.3", Some(now + Duration::from_secs(days * 86_400)), now);
+        assert_eq!(after(41), ("TLS 1.3, certificate accepted, expires in 41 d".to_owned(), None));
+        let (words, warning) = after(3);
+        assert!(words.ends_with("expires in 3 d") && warning.unwrap().contains("in 3 days"));
+        assert_eq!(tls_words("TLS 1.2", None, now), ("TLS 1.2, certificate accepted".to_owned(), None));
     }
 }

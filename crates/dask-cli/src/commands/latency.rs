@@ -1,9 +1,10 @@
 //! `dask-rs latency`: where the time goes, phase by phase.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use dask_client::{Client, Future, Gathered, py};
+use indicatif::ProgressBar;
 use serde_json::{Map, Value as Json, json};
 
 use super::Context;
@@ -11,6 +12,7 @@ use crate::cli::Latency;
 use crate::failure::Failure;
 use crate::hist::Hist;
 use crate::output::{self, nanos, pretty};
+use crate::progress;
 
 const DURATION: Duration = Duration::from_secs(10);
 
@@ -84,7 +86,8 @@ impl Phases {
 
 /// Prints what has come up since the last time, in the way that suits stdout.
 pub(super) struct Ticker {
-    live: bool,
+    /// The line on a terminal, cut to its width.
+    live: Option<ProgressBar>,
     every: Duration,
     start: Instant,
     last: Instant,
@@ -94,7 +97,7 @@ pub(super) struct Ticker {
 
 impl Ticker {
     pub(super) fn new(context: Context, every: Duration) -> Self {
-        let live = std::io::stdout().is_terminal() && !context.json();
+        let live = (std::io::stdout().is_terminal() && !context.json()).then(progress::live_line);
         let start = Instant::now();
         Self { live, every, start, last: start, window: Phases::default(), total: Phases::default() }
     }
@@ -115,11 +118,8 @@ impl Ticker {
         if self.window.0.is_empty() {
             return;
         }
-        if self.live {
-            let mut out = anstream::stdout();
-            // One line, written over itself.
-            let _ = write!(out, "\r\x1b[K{}", self.window.line());
-            let _ = out.flush();
+        if let Some(live) = &self.live {
+            live.set_message(self.window.line());
         } else {
             output::line(&json!({
                 "elapsed_ns": nanos(self.start.elapsed()),
@@ -132,10 +132,8 @@ impl Ticker {
     /// Prints the sum of all.
     pub(super) fn finish(mut self) {
         self.flush();
-        if self.live {
-            output::data("");
-        }
-        if self.live {
+        if let Some(live) = &self.live {
+            live.finish_and_clear();
             output::data(&self.total.table());
         } else {
             output::line(&json!({

@@ -44,6 +44,9 @@ pub struct ConnectPhases {
     pub websocket: Option<Duration>,
     /// Dask's own handshake.
     pub handshake: Duration,
+    /// What the TLS handshake came to; `None` without TLS.
+    #[cfg(feature = "tls")]
+    pub tls_session: Option<super::tls::TlsSession>,
 }
 
 /// A peer that says nothing for this share of the time to connect is sent our handshake, to see how it reacts.
@@ -106,6 +109,7 @@ impl Dialer {
         let stream = stream.map_err(|_| Error::connect_timeout(peer, "the TLS handshake", self.timeout))?;
         let stream = stream.map_err(|error| Error::tls(peer, &super::tls::explain(&error)))?;
         phases.tls = Some(mark.elapsed());
+        phases.tls_session = Some(super::tls::TlsSession::of(stream.get_ref().1));
         Ok(Io::Tls(Box::new(stream)))
     }
 

@@ -1,6 +1,8 @@
 //! Connections: addresses, TLS, and comms that carry whole messages.
 
 pub(crate) mod address;
+#[cfg(feature = "tls")]
+pub(crate) mod certificate;
 pub(crate) mod comm;
 pub(crate) mod dial;
 pub(crate) mod pool;

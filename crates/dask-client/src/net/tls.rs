@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -153,6 +154,31 @@ impl TlsConfig {
             None => None,
         };
         Ok(Tls { config: Arc::new(config), server_name })
+    }
+}
+
+/// What a TLS handshake came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsSession {
+    /// `TLS 1.3` or `TLS 1.2`.
+    pub version: &'static str,
+    /// When the server's certificate expires, if that could be read.
+    pub expires: Option<SystemTime>,
+}
+
+impl TlsSession {
+    pub(crate) fn of(connection: &rustls::ClientConnection) -> Self {
+        let version = match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            _ => "TLS",
+        };
+        let certificate = connection.peer_certificates().and_then(<[_]>::first);
+        Self {
+            version,
+            expires: certificate.and_then(|certificate| super::certificate::expires(certificate)),
+        }
     }
 }
 

@@ -72,6 +72,8 @@ impl Plan {
 const LATE: Duration = Duration::from_millis(2);
 /// What was planned for the very end may still be sent this much later: it is late then, not missed.
 const OVERTIME: Duration = Duration::from_millis(100);
+/// Planned times that wait to be sent; the clock waits with more.
+const AHEAD: usize = 1024;
 /// After the last send, requests get their deadline and this to end.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -87,24 +89,18 @@ impl<'a> Load<'a> {
         Self { client, work, plan, quiet }
     }
 
-    /// Warms up, runs the plan, waits for what is under way. Ctrl-C ends it early, with what was measured until then.
-    pub(super) async fn run(&self) -> Result<Record, Failure> {
-        if !self.plan.warmup.is_zero() {
-            let warmup = Plan {
-                duration: Some(self.plan.warmup),
-                requests: None,
-                warmup: Duration::ZERO,
-                ..self.plan.clone()
-            };
-            let load = Load { plan: &warmup, quiet: true, ..*self };
-            if load.measure().await?.interrupted {
-                return Ok(Record::new(None));
-            }
+    /// Requests that do not count; whether to go on, for Ctrl-C ends also this.
+    pub(super) async fn warm_up(&self) -> Result<bool, Failure> {
+        if self.plan.warmup.is_zero() {
+            return Ok(true);
         }
-        self.measure().await
+        let warmup = Plan { duration: Some(self.plan.warmup), requests: None, ..self.plan.clone() };
+        let load = Load { plan: &warmup, quiet: true, ..*self };
+        Ok(!load.measure().await?.interrupted)
     }
 
-    async fn measure(&self) -> Result<Record, Failure> {
+    /// Runs the plan and waits for what is under way. Ctrl-C ends it early, with what was measured until then.
+    pub(super) async fn measure(&self) -> Result<Record, Failure> {
         let mut record = Record::new(self.plan.duration);
         let start = Instant::now();
         let bar = progress::spinner(self.quiet);
@@ -211,7 +207,7 @@ impl<'a> Load<'a> {
 enum Pace {
     /// A thread sleeps until each planned time: the runtime's own timers only know milliseconds.
     Open {
-        due: mpsc::UnboundedReceiver<Instant>,
+        due: mpsc::Receiver<Instant>,
         done: bool,
     },
     Closed {
@@ -222,18 +218,21 @@ enum Pace {
 impl Pace {
     fn new(plan: &Plan, start: Instant) -> Self {
         let Some(rate) = plan.rate else { return Pace::Closed { left: plan.requests } };
-        let (sender, due) = mpsc::unbounded_channel();
+        let (sender, due) = mpsc::channel(AHEAD);
         let planned = plan.planned();
         std::thread::spawn(move || {
-            let mut number = 0u32;
-            while planned.is_none_or(|planned| u64::from(number) < planned) {
+            let mut number = 0u64;
+            while planned.is_none_or(|planned| number < planned) {
                 // From the start on, so that errors do not add up.
-                let at = start + Duration::from_secs_f64(f64::from(number) / rate);
+                #[expect(clippy::cast_precision_loss, reason = "exact for 285 years of a million a second")]
+                let after = Duration::try_from_secs_f64(number as f64 / rate).ok();
+                let Some(at) = after.and_then(|after| start.checked_add(after)) else { break };
                 std::thread::sleep(at.saturating_duration_since(Instant::now()));
-                if sender.send(at).is_err() {
+                // Waits when requests are not sent as fast as they are due. Each keeps its planned time.
+                if sender.blocking_send(at).is_err() {
                     break;
                 }
-                number = number.saturating_add(1);
+                number += 1;
             }
         });
         Pace::Open { due, done: false }

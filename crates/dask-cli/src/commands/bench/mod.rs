@@ -9,20 +9,24 @@ mod report;
 mod shape;
 mod threshold;
 
+use std::path::Path;
 use std::time::Duration;
 
 use self::load::{Load, Plan};
-use self::report::Report;
+use self::record::Record;
+use self::report::{Report, Traffic};
 use self::shape::Work;
 use self::threshold::Threshold;
 use super::Context;
 use crate::cli::Bench;
-use crate::failure::{Failure, THRESHOLD};
+use crate::failure::{Failure, THRESHOLD, UNUSABLE};
 use crate::output;
 
 const DURATION: Duration = Duration::from_secs(10);
 /// Requests under way at once in the open model: more only means that the cluster does not keep up.
 const MANY: u32 = 1000;
+/// The most bytes of requests under way at once.
+const MOST_IN_FLIGHT: u64 = 4 << 30;
 
 pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure> {
     // Everything that can be refused is, before the cluster hears of us.
@@ -35,7 +39,7 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
     if options.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0 || rate > 1e6) {
         return Err(Failure::config("--rate is a number of requests a second above 0, at most a million"));
     }
-    let work = Work::new(options.shape, options.width, options.depth, options.payload);
+    let work = Work::new(options.shape, options.width, options.depth, options.payload)?;
     let plan = Plan {
         rate: options.rate,
         duration: match (options.duration, options.tasks) {
@@ -43,10 +47,14 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
             (duration, _) => duration,
         },
         requests: options.tasks.map(|tasks| tasks.div_ceil(work.tasks())),
-        in_flight: options.in_flight.unwrap_or(if options.rate.is_some() { MANY } else { 1 }),
+        in_flight: in_flight(options, &work)?,
         warmup: options.warmup,
         deadline: options.cluster.deadline(),
     };
+
+    for path in [&options.save, &options.html].into_iter().flatten() {
+        writable(path)?;
+    }
 
     let client = options.cluster.connect(context).await?;
     let environment = report::Environment::of(&client).await?;
@@ -69,12 +77,19 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
         ),
     );
     let load = Load::new(&client, &work, &plan, context.quiet);
-    let record = load.run().await;
-    let traffic = client.statistics();
+    let warm = load.warm_up().await;
+    let before = client.statistics();
+    let record = match warm {
+        Ok(true) => load.measure().await,
+        // Ended by Ctrl-C before anything was measured.
+        Ok(false) => Ok(Record::new(None)),
+        Err(failure) => Err(failure),
+    };
+    let traffic = Traffic::between(&before, &client.statistics());
     client.close().await;
     let record = record?;
 
-    let mut report = Report::new(options, &plan, &work, environment, &record, &traffic);
+    let mut report = Report::new(options, &plan, &work, environment, &record, traffic);
     if let Some(old) = &old {
         report.comparison = Some(compare::with(&report, old));
     }
@@ -82,16 +97,17 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
         .iter()
         .map(|threshold| threshold.judge(&report, old.as_ref()))
         .collect::<Result<_, Failure>>()?;
+    match context.json() {
+        true => output::line(&report.json()),
+        false => output::data(&report.text()),
+    }
+    // After the figures have been told: they are not lost if the disk is full.
     if let Some(path) = &options.save {
         write(path, &report.json().to_string())?;
     }
     if let Some(path) = &options.html {
         write(path, &html::page(&report, old.as_ref()))?;
         output::say(context.quiet, &format!("report: {}", path.display()));
-    }
-    match context.json() {
-        true => output::line(&report.json()),
-        false => output::data(&report.text()),
     }
     let crossed: Vec<&str> = report
         .thresholds
@@ -101,7 +117,7 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
         .collect();
     if report.counts.completed == 0 {
         let first = report.errors.first().map(|error| format!(": {}", error.message)).unwrap_or_default();
-        return Err(Failure::new(crate::failure::UNUSABLE, format!("no request was completed{first}")));
+        return Err(Failure::new(UNUSABLE, format!("no request was completed{first}")));
     }
     match crossed.is_empty() {
         true => Ok(0),
@@ -109,7 +125,30 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
     }
 }
 
-fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text)
-        .map_err(|error| Failure::config(format!("cannot write {}: {error}", path.display())))
+/// How many requests may be under way: with a rate as many as usual, as far as memory allows.
+fn in_flight(options: &Bench, work: &Work) -> Result<u32, Failure> {
+    let most = u32::try_from(MOST_IN_FLIGHT / work.carried().max(1)).unwrap_or(u32::MAX).max(1);
+    match options.in_flight {
+        Some(wanted) if wanted > most => Err(Failure::config(format!(
+            "{wanted} requests of {} at once are too many for this machine's memory; --in-flight may be at most {most}",
+            output::bytes(work.carried())
+        ))),
+        Some(wanted) => Ok(wanted),
+        None if options.rate.is_some() => Ok(MANY.min(most)),
+        None => Ok(1),
+    }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> String {
+    format!("cannot write {}: {error}", path.display())
+}
+
+/// Makes sure that a file can be written, without changing what it holds.
+fn writable(path: &Path) -> Result<(), Failure> {
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    opened.map(drop).map_err(|error| Failure::config(cannot_write(path, &error)))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| Failure::new(UNUSABLE, cannot_write(path, &error)))
 }

@@ -160,6 +160,18 @@ impl Environment {
     }
 }
 
+impl Traffic {
+    /// What went over the connections in the meantime.
+    pub(super) fn between(before: &Statistics, after: &Statistics) -> Self {
+        Self {
+            bytes_in: after.bytes_in.saturating_sub(before.bytes_in),
+            bytes_out: after.bytes_out.saturating_sub(before.bytes_out),
+            messages_in: after.messages_in.saturating_sub(before.messages_in),
+            messages_out: after.messages_out.saturating_sub(before.messages_out),
+        }
+    }
+}
+
 impl Report {
     pub(super) fn new(
         options: &Bench,
@@ -167,7 +179,7 @@ impl Report {
         work: &Work,
         environment: Environment,
         record: &Record,
-        traffic: &Statistics,
+        traffic: Traffic,
     ) -> Self {
         let [queue, submit, in_memory, fetch] = &record.phases;
         let seconds = record.elapsed.as_secs_f64().max(1e-9);
@@ -223,12 +235,7 @@ impl Report {
                     })
                 })
                 .collect(),
-            traffic: Traffic {
-                bytes_in: traffic.bytes_in,
-                bytes_out: traffic.bytes_out,
-                messages_in: traffic.messages_in,
-                messages_out: traffic.messages_out,
-            },
+            traffic,
             window_ns: whole(record.window),
             timeline: record
                 .windows

@@ -3,6 +3,8 @@
 use dask_client::{Graph, Key, Node, py};
 
 use crate::cli::Shape;
+use crate::failure::Failure;
+use crate::output::bytes;
 
 /// The graph of one request.
 #[derive(Debug)]
@@ -13,13 +15,43 @@ pub(super) struct Work {
     payload: Vec<u8>,
 }
 
+/// The most bytes of one request: the client itself refuses graphs that are larger.
+const MOST_BYTES: u64 = 400 << 20;
+/// The widest all-to-all: a million references.
+const WIDEST: u32 = 1000;
+
+/// How many tasks of a request take the payload along.
+fn carrying(shape: Shape, width: u32) -> u64 {
+    match shape {
+        Shape::Chain => 1,
+        Shape::Map | Shape::Tree | Shape::AllToAll => width.into(),
+    }
+}
+
 impl Work {
-    pub(super) fn new(shape: Shape, width: Option<u32>, depth: u32, payload: usize) -> Self {
+    /// Work of this shape.
+    ///
+    /// Fails if one request would be larger than a scheduler takes, or than this program should hold.
+    pub(super) fn new(shape: Shape, width: Option<u32>, depth: u32, payload: usize) -> Result<Self, Failure> {
         let usual = match shape {
             Shape::Map | Shape::Chain => 1,
             Shape::Tree => 8,
             Shape::AllToAll => 4,
         };
+        let width = width.unwrap_or(usual);
+        let carried = carrying(shape, width).saturating_mul(payload as u64);
+        if carried > MOST_BYTES {
+            return Err(Failure::config(format!(
+                "one request would carry {} (--width times --payload), where at most {} may be",
+                bytes(carried),
+                bytes(MOST_BYTES)
+            )));
+        }
+        if shape == Shape::AllToAll && width > WIDEST {
+            return Err(Failure::config(format!(
+                "all-to-all has --width times --width references; --width may be at most {WIDEST} there"
+            )));
+        }
         // Not all alike: compression on the way would make a large payload a small one.
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         let payload = std::iter::repeat_with(|| {
@@ -31,7 +63,12 @@ impl Work {
         .flatten()
         .take(payload)
         .collect();
-        Self { shape, width: width.unwrap_or(usual), depth, payload }
+        Ok(Self { shape, width, depth, payload })
+    }
+
+    /// How many bytes a request carries there, and at most back.
+    pub(super) fn carried(&self) -> u64 {
+        carrying(self.shape, self.width).saturating_mul(self.payload.len() as u64)
     }
 
     pub(super) fn payload_bytes(&self) -> usize {
@@ -95,10 +132,18 @@ mod tests {
     fn graphs_have_as_many_tasks_as_they_say() {
         for shape in [Shape::Map, Shape::Chain, Shape::Tree, Shape::AllToAll] {
             for width in [1, 2, 3, 7, 8] {
-                let work = Work::new(shape, Some(width), 5, 100);
+                let work = Work::new(shape, Some(width), 5, 100).unwrap();
                 assert_eq!(work.graph().0.len() as u64, work.tasks(), "{shape:?} {width}");
             }
         }
-        assert_eq!(Work::new(Shape::Map, None, 1, 1001).payload.len(), 1001);
+        assert_eq!(Work::new(Shape::Map, None, 1, 1001).unwrap().payload.len(), 1001);
+    }
+
+    #[test]
+    fn what_no_scheduler_takes_is_refused_before_it_is_built() {
+        let refused = |shape, width, payload| Work::new(shape, Some(width), 1, payload).unwrap_err();
+        assert!(refused(Shape::Map, 10_000, 1 << 30).message().contains("--payload"));
+        assert!(refused(Shape::AllToAll, 10_000, 1).message().contains("--width"));
+        assert_eq!(Work::new(Shape::Chain, None, 10_000, 1 << 20).unwrap().carried(), 1 << 20);
     }
 }

@@ -1,17 +1,24 @@
 //! `dask-rs dump`
 
 use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use dask_client::{Client, ErrorKind, WireValue};
 use serde_json::{Map, Value as Json, json};
 
 use crate::cli::Dump;
 use crate::commands::Context;
-use crate::failure::Failure;
+use crate::failure::{Failure, UNUSABLE};
 use crate::json::of_wire;
 use crate::{output, progress};
 
 pub(in crate::commands) async fn run(context: Context, options: &Dump) -> Result<u8, Failure> {
+    let cannot = |path: &Path, error: std::io::Error| format!("cannot write {}: {error}", path.display());
+    if let Some(path) = &options.file {
+        // Before the cluster is asked for everything it knows; what the file holds stays until there is something else.
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        opened.map_err(|error| Failure::config(cannot(path, error)))?;
+    }
     let client = options.cluster.connect(context).await?;
     let state = progress::patient(context.quiet, "asking scheduler and workers", ask(&client, options)).await;
     client.close().await;
@@ -20,7 +27,7 @@ pub(in crate::commands) async fn run(context: Context, options: &Dump) -> Result
         output::line(&state);
         return Ok(0);
     };
-    let cannot = |error: std::io::Error| Failure::config(format!("cannot write {}: {error}", path.display()));
+    let cannot = |error: std::io::Error| Failure::new(UNUSABLE, cannot(path, error));
     let mut file = BufWriter::new(std::fs::File::create(path).map_err(cannot)?);
     serde_json::to_writer(&mut file, &state).map_err(|error| cannot(error.into()))?;
     file.flush().map_err(cannot)?;

@@ -3,7 +3,7 @@
 use dask_client::{Client, ErrorKind, Key, SchedulerInfo, WireValue};
 use serde_json::{Map, Value as Json, json};
 
-use super::{clock, keys};
+use super::{clock, keys, survey};
 use crate::cli::TaskOf;
 use crate::commands::Context;
 use crate::failure::{Failure, UNHEALTHY};
@@ -33,7 +33,7 @@ const NOT_TASKS: [&str; 16] = [
 pub(in crate::commands) async fn run(context: Context, options: &TaskOf) -> Result<u8, Failure> {
     let client = options.cluster.connect(context).await?;
     let key = keys::parse(&client, &options.key);
-    let found = look(&client, &key).await;
+    let found = look(&client, &key, options.limit).await;
     client.close().await;
     let found = found?;
     match context.json() {
@@ -61,6 +61,7 @@ struct Found {
     why: Vec<String>,
     /// The scheduler's own record, on releases that give one.
     record: Option<Map<String, Json>>,
+    record_missing: Option<String>,
     story: Vec<Json>,
     story_missing: Option<String>,
 }
@@ -78,7 +79,7 @@ async fn if_available(
     }
 }
 
-async fn look(client: &Client, key: &Key) -> Result<Found, Failure> {
+async fn look(client: &Client, key: &Key, limit: u64) -> Result<Found, Failure> {
     let keys = || std::iter::once(key).collect::<WireValue<'static>>();
     let of_key = |map: &WireValue<'static>| -> Option<WireValue<'static>> {
         let pairs = map.as_map()?;
@@ -126,11 +127,28 @@ async fn look(client: &Client, key: &Key) -> Result<Found, Failure> {
         }
     }
     if state != "memory" {
-        found.record = record(client, key).await?;
+        match tasks_beyond(client, limit).await? {
+            None => found.record = record(client, key).await?,
+            Some(tasks) => {
+                found.record_missing = Some(format!(
+                    "not asked for: the scheduler would tell all of its {tasks} tasks (--limit {tasks} asks all the same)"
+                ));
+            }
+        }
     }
     let info = client.scheduler_info().await?;
     found.why = why(&found, &state, &info);
     Ok(found)
+}
+
+/// How many tasks the scheduler has, if that is more than this. Releases that cannot be asked (before 2022.1.0) have
+/// hardly any record to tell.
+async fn tasks_beyond(client: &Client, limit: u64) -> Result<Option<u64>, Failure> {
+    if client.dialect().request(dask_wire::Peer::Scheduler, "get_task_prefix_states").is_err() {
+        return Ok(None);
+    }
+    let tasks: u64 = survey::sums(&survey::states(client).await?).values().sum();
+    Ok(Some(tasks).filter(|tasks| *tasks > limit))
 }
 
 /// What the scheduler has written down about a task (op `dump_state`, from 2021.11.2 on).
@@ -247,6 +265,7 @@ impl Found {
             "executing": self.executing,
             "why": self.why,
             "record": self.record,
+            "record_missing": self.record_missing,
             "story": self.story,
         })
     }
@@ -260,6 +279,9 @@ impl Found {
         }
         for (index, why) in self.why.iter().enumerate() {
             line(if index == 0 { "why" } else { "" }, why);
+        }
+        if let Some(why) = &self.record_missing {
+            line("record", why);
         }
         let traceback = self.record.as_ref().and_then(|record| record.get("traceback_text")?.as_str());
         if let Some(text) = traceback.filter(|text| !text.is_empty()) {

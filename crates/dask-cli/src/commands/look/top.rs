@@ -38,6 +38,8 @@ struct Screen {
     states: BTreeMap<String, u64>,
     /// Tasks finished in each second, also those whose results are gone already.
     rates: Vec<u64>,
+    /// Tasks finished since the screen is there.
+    done: u64,
     order: Order,
     scroll: usize,
     trouble: Option<String>,
@@ -51,7 +53,8 @@ struct Screen {
 struct Answer {
     workers: Vec<Worker>,
     states: BTreeMap<String, u64>,
-    rate: Option<u64>,
+    /// Finished since the last answer, and how many a second that is.
+    done: Option<(u64, u64)>,
     round_trip: Duration,
 }
 
@@ -153,7 +156,10 @@ impl Screen {
                         self.states = answer.states;
                         self.round_trip = answer.round_trip;
                         self.trouble = None;
-                        self.rates.extend(answer.rate);
+                        if let Some((count, rate)) = answer.done {
+                            self.done = self.done.saturating_add(count);
+                            self.rates.push(rate);
+                        }
                         let old = self.rates.len().saturating_sub(HISTORY);
                         self.rates.drain(..old);
                     }
@@ -204,9 +210,9 @@ async fn ask(client: &Client, done: &mut Done) -> Result<Answer, Failure> {
     let info = client.scheduler_info().await?;
     let round_trip = mark.elapsed();
     let states = survey::sums(&survey::states(client).await?);
-    let rate = done.rate(client).await?;
+    let done = done.since(client).await?;
     let workers = info.workers.into_values().map(Worker::from).collect();
-    Ok(Answer { workers, states, rate, round_trip })
+    Ok(Answer { workers, states, done, round_trip })
 }
 
 /// Counts finished tasks by the record of them that a scheduler keeps once it was asked for it, as the dashboard does.
@@ -218,8 +224,8 @@ struct Done {
 }
 
 impl Done {
-    /// Tasks a second since the last time, all that finished: also those whose results were released meanwhile.
-    async fn rate(&mut self, client: &Client) -> Result<Option<u64>, Failure> {
+    /// How many finished since the last time, and how many a second: also those whose results were released meanwhile.
+    async fn since(&mut self, client: &Client) -> Result<Option<(u64, u64)>, Failure> {
         let limit = if self.last.is_some() { MOST } else { 1 };
         let records = client.task_stream(self.last, None, Some(limit)).await?;
         let ends =
@@ -237,7 +243,8 @@ impl Done {
             clippy::cast_sign_loss,
             reason = "a rate for the eye"
         )]
-        Ok(Some((fresh as f64 / seconds).round() as u64))
+        let rate = (fresh as f64 / seconds).round() as u64;
+        Ok(Some((fresh as u64, rate)))
     }
 }
 
@@ -265,7 +272,7 @@ mod tests {
         let mut screen =
             Screen { title: "tcp://10.0.0.1:8786  Dask 2026.8.0".to_owned(), ..Screen::default() };
         let round_trip = Duration::from_micros(410);
-        let answer = Answer { workers, states, rate: Some(12), round_trip };
+        let answer = Answer { workers, states, done: Some((24, 12)), round_trip };
         screen.hear(News::Answered(Box::new(Ok(answer))));
         screen
     }
@@ -282,7 +289,7 @@ mod tests {
         for words in [
             "tcp://10.0.0.1:8786  Dask 2026.8.0  2 workers  answered in 410 us",
             "memory 7   processing 2",
-            "tasks done: 12/s",
+            "tasks done: 12/s, 24 since the start",
             "tcp://10.0.0.1:4001",
             "1/4",
             "512.0 MiB",
@@ -333,7 +340,7 @@ mod tests {
         let mut screen = Screen::default();
         for rate in 0..1000 {
             let (states, round_trip) = (BTreeMap::new(), Duration::ZERO);
-            let answer = Answer { workers: Vec::new(), states, rate: Some(rate), round_trip };
+            let answer = Answer { workers: Vec::new(), states, done: Some((1, rate)), round_trip };
             screen.hear(News::Answered(Box::new(Ok(answer))));
         }
         assert_eq!((screen.rates.len(), screen.rates.last()), (HISTORY, Some(&999)));

@@ -27,7 +27,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
     frame.render_widget(Line::from(state_spans(&screen.states)), states);
     let latest = screen.rates.last().copied().unwrap_or(0);
     let spark = Sparkline::default()
-        .block(Block::bordered().title(format!(" tasks done: {latest}/s ")))
+        .block(Block::bordered().title(format!(" tasks done: {latest}/s, {} since the start ", screen.done)))
         .style(Style::new().fg(Color::Cyan))
         .data(&screen.rates);
     frame.render_widget(spark, chart);
