@@ -120,8 +120,14 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Local(Local),
     /// The cluster's release, and the versions on scheduler and workers.
+    #[command(
+        after_help = "Examples:\n  dask-rs versions -s tcp://scheduler:8786\n  dask-rs versions -o json | jq .differing"
+    )]
     Versions(Cluster),
     /// The cluster's workers.
+    #[command(
+        after_help = "Examples:\n  dask-rs workers -s tcp://scheduler:8786\n  dask-rs workers -o wide\n  dask-rs workers -o json | jq 'map(.nthreads) | add'"
+    )]
     Workers(Cluster),
     /// Has every worker execute something.
     Health(Health),
@@ -136,6 +142,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Saturn(crate::commands::saturn::cli::Saturn),
     /// The scheduler, its workers and its tasks in a few lines.
+    #[command(after_help = "Example:\n  dask-rs info -s tcp://scheduler:8786")]
     Info(Cluster),
     /// Tasks by name and state, or one by one.
     Tasks(Tasks),
@@ -167,16 +174,23 @@ pub(crate) enum Command {
     /// Walks from the name to the workers and says where it stops and why.
     Doctor(Doctor),
     /// Copies this program into a directory: for images that hold nothing but it, not even a shell.
+    #[command(after_help = "Example:\n  dask-rs install /tools")]
     Install {
         /// The directory; it must exist.
         dir: PathBuf,
     },
     /// Completions for a shell, on stdout.
+    #[command(
+        after_help = "Examples:\n  dask-rs completions bash > /etc/bash_completion.d/dask-rs\n  dask-rs completions fish > ~/.config/fish/completions/dask-rs.fish"
+    )]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
     /// The manual page, on stdout, or with --dir one page a command as files.
+    #[command(
+        after_help = "Examples:\n  dask-rs man | man -l -\n  dask-rs man --dir /usr/local/share/man/man1"
+    )]
     Man {
         /// Where the pages are written.
         #[arg(long, value_name = "DIR")]
@@ -277,7 +291,11 @@ pub(crate) struct Call {
   {"tasks": {"a": {"call": "operator:add", "args": [1, 2]},
              "b": {"call": "operator:mul", "args": [{"$ref": "a"}, 10]}},
    "outputs": ["b"]}
-{"$ref": key} may stand anywhere inside args and kwargs."#)]
+{"$ref": key} may stand anywhere inside args and kwargs.
+
+Examples:
+  dask-rs graph graph.json -s tcp://scheduler:8786
+  generate | dask-rs graph - -o json | jq .b"#)]
 pub(crate) struct Graph {
     /// The graph; - reads it from stdin.
     #[arg(value_name = "FILE.json")]

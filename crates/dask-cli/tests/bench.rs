@@ -117,15 +117,21 @@ fn browser() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The page runs without an error in a real browser and draws what it should.
+/// The page runs without an error in a real browser and draws what it should. Without a browser nothing is looked at,
+/// which is an error if `DASK_BROWSER=required`.
 fn shows_in_a_browser(page: &Path, directory: &Path) {
     let Some(browser) = browser() else {
+        let required = std::env::var("DASK_BROWSER").is_ok_and(|browser| browser == "required");
+        assert!(!required, "no browser found (chromium on the path, or CHROMIUM=path)");
         println!("no browser found (CHROMIUM=path): the report was not looked at");
         return;
     };
     let chromium = |args: &[&str]| -> Run {
         let mut command = Command::new(&browser);
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+        // It shall look at the page and at nothing else.
+        command.args(["--disable-quic", "--no-first-run", "--disable-background-networking"]);
+        command.args(["--disable-component-update", "--disable-sync"]);
         command.arg(format!("--user-data-dir={}", directory.join("profile").display()));
         command.args(args).arg(format!("file://{}", page.display()));
         finish(command, format!("{} {}", browser.display(), args.join(" ")))
@@ -148,6 +154,49 @@ fn shows_in_a_browser(page: &Path, directory: &Path) {
     assert!(bytes.starts_with(b"\x89PNG"));
     // An empty page of this size is about 10 kB.
     assert!(bytes.len() > 40_000, "the picture has only {} bytes: is the page empty?", bytes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_rates_and_warm_ups_at_their_limits() {
+    let cluster = cluster("2026.8.0").await;
+    let bench = |args: &[&str]| run_on(&cluster, &[&["bench", "-o", "json"], args].concat());
+
+    // Far more than can be sent: what waits is bounded, and what was not sent is missed.
+    let flood =
+        bench(&["--rate", "1000000", "--duration", "500ms", "--in-flight", "10", "--warmup", "0s"]).exits(0);
+    assert_eq!(counts(&flood.json(), "planned"), 500_000);
+    assert!(counts(&flood.json(), "missed") > 100_000, "{flood:#?}");
+
+    // The warm-up makes hundreds of requests, which do not count.
+    let one = bench(&["--tasks", "1", "--warmup", "1s"]).exits(0).json();
+    assert_eq!(counts(&one, "completed"), 1);
+    assert!(one["traffic"]["messages_out"].as_u64().unwrap() < 30, "{}", one["traffic"]);
+
+    // A file that can be opened and not written: the figures are told all the same.
+    #[cfg(target_os = "linux")]
+    {
+        let full = bench(&["--tasks", "1", "--warmup", "0s", "--save", "/dev/full"]).exits(3);
+        assert_eq!(counts(&full.json(), "completed"), 1);
+        assert!(full.stderr.contains("/dev/full"), "{full:#?}");
+    }
+    cluster.stop().await.unwrap();
+}
+
+#[test]
+fn what_cannot_be_run_or_written_is_refused_before_connecting() {
+    let address = format!("tcp://127.0.0.1:{}", common::dead_port());
+    for (args, words) in [
+        (&["--html", "/no/such/directory/report.html"][..], "/no/such/directory"),
+        (&["--save", "/no/such/directory/report.json"], "/no/such/directory"),
+        (&["--width", "10000", "--payload", "1MiB"], "--payload"),
+        (&["--shape", "all-to-all", "--width", "10000"], "--width"),
+        (&["--payload", "100MiB", "--in-flight", "1000"], "--in-flight"),
+        (&["--rate", "0"], "--rate"),
+        (&["--rate", "2000000"], "--rate"),
+    ] {
+        let refused = common::run(&[&["bench", "-s", &address], args].concat()).exits(1);
+        assert!(refused.stderr.contains(words), "{words}: {refused:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,6 +119,42 @@ fn help_pages_and_completions_need_no_cluster() {
     assert!(directory.path().join("dask-rs-probe-ready.1").exists());
 }
 
+/// The commands that a help page lists.
+fn commands_of(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.take_while(|line| line.starts_with("  ")).filter_map(|line| {
+        // Descriptions that go on are indented further.
+        line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?.split(' ').next()
+    });
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let mut open: Vec<Vec<String>> = vec![Vec::new()];
+    let mut checked = Vec::new();
+    while let Some(path) = open.pop() {
+        let mut args: Vec<&str> = path.iter().map(String::as_str).collect();
+        args.push("--help");
+        let help = run(&args).exits(0).stdout;
+        let commands = commands_of(&help);
+        if commands.is_empty() {
+            let name = path.join(" ");
+            let example = format!("dask-rs {name} ");
+            let shown = help.contains("\nExample:\n") || help.contains("\nExamples:\n");
+            let named = help.split("\nExample").nth(1).is_some_and(|text| {
+                format!("{text} ").contains(&example) || text.contains(&format!("dask-rs {name}\n"))
+            });
+            assert!(shown && named, "{name} has no example:\n{help}");
+            checked.push(name);
+        }
+        // The commands of `saturn` are tried out by its own tests.
+        let commands = commands.into_iter().filter(|command| command != "saturn");
+        open.extend(commands.map(|command| [path.clone(), vec![command]].concat()));
+    }
+    assert!(checked.len() > 25 && checked.contains(&"probe ready".to_owned()), "{checked:?}");
+}
+
 #[test]
 fn it_installs_itself() {
     let directory = tempfile::tempdir().unwrap();
@@ -442,49 +478,4 @@ fn demo_is_one_json_object() {
         assert!(demo["tasks"].as_u64().unwrap() > 300, "{demo}");
         assert!(demo["phases_ns"]["compute"].is_u64(), "{demo}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_exporter_serves_metrics_and_survives_the_scheduler() {
-    use std::io::{BufRead, BufReader};
-    let cluster = cluster(NEWEST).await;
-    let mut exporter = common::program()
-        .args(["export", "--listen", "127.0.0.1:0", "--max-age", "1ms", "--timeout", "5s", "-o", "json"])
-        .env("DASK_SCHEDULER_ADDRESS", cluster.address())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(exporter.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let ready: Json = serde_json::from_str(&line).unwrap();
-    let place = ready["metrics"].as_str().unwrap().strip_prefix("http://").unwrap();
-    let place = place.strip_suffix("/metrics").unwrap().to_owned();
-
-    let metrics = get(&place, "/metrics");
-    assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
-    for line in ["dask_up 1", "dask_workers{status=\"running\"} 2", "# EOF"] {
-        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
-    }
-    assert!(metrics.contains("dask_worker_memory_bytes{"), "{metrics}");
-    assert!(metrics.contains("dask_worker_executing{"), "{metrics}");
-    assert!(get(&place, "/health").ends_with("ok\n"));
-    assert!(get(&place, "/other").starts_with("HTTP/1.1 404"));
-    cluster.kill_scheduler().await.unwrap();
-    let down = get(&place, "/metrics");
-    assert!(down.lines().any(|line| line == "dask_up 0"), "{down}");
-    assert!(down.contains("dask_scrape_failures_total 1"), "{down}");
-    exporter.kill().unwrap();
-    exporter.wait().unwrap();
-    cluster.stop().await.unwrap();
-}
-
-fn get(place: &str, path: &str) -> String {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(place).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {place}\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
 }

@@ -114,7 +114,13 @@ pub(crate) struct Dump {
 /// Options of `top`.
 #[cfg(feature = "top")]
 #[derive(Debug, Args)]
-#[command(after_help = "Keys: q leaves, arrows scroll, s changes the order.")]
+#[command(after_help = "\
+Keys: q leaves, arrows scroll, s changes the order. Done are all tasks that finished, also those whose results are gone
+already: the scheduler records them from the first time it is asked, as it does for its dashboard.
+
+Examples:
+  dask-rs top -s tcp://scheduler:8786
+  dask-rs top --every 250ms")]
 pub(crate) struct Top {
     /// How often the cluster is asked.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
