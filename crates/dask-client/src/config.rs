@@ -13,6 +13,8 @@ use crate::net::address::Address;
 use crate::net::comm::Traffic;
 use crate::net::dial::Dialer;
 #[cfg(feature = "tls")]
+use crate::net::renewal::{Renewal, TlsOrigin, TlsSettings, TlsSource};
+#[cfg(feature = "tls")]
 use crate::net::tls::TlsConfig;
 
 /// Settings of a [`Client`], each with a default. Made by [`Client::builder`].
@@ -37,7 +39,7 @@ pub struct ClientBuilder {
     pub(crate) max_graph_bytes: usize,
     pub(crate) connect_via: Option<(String, u16)>,
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<TlsConfig>,
+    pub(crate) tls: Option<TlsSettings>,
 }
 
 impl Default for ClientBuilder {
@@ -212,7 +214,14 @@ impl ClientBuilder {
     /// Certificates for `tls://` and `wss://`.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: TlsConfig) -> Self {
-        self.tls = Some(tls);
+        self.tls = Some(TlsSettings::Fixed(tls));
+        self
+    }
+
+    /// Where certificates for `tls://` and `wss://` come from, for those that are short-lived.
+    #[cfg(feature = "tls")]
+    pub fn tls_source(mut self, source: Arc<dyn TlsSource>) -> Self {
+        self.tls = Some(TlsSettings::Renewed(source));
         self
     }
 
@@ -241,7 +250,12 @@ impl ClientBuilder {
             compression: self.compression,
             #[cfg(feature = "tls")]
             tls: match &self.tls {
-                Some(tls) => Some(tls.build().map_err(|error| Error::config(error.to_string()))?),
+                Some(TlsSettings::Fixed(tls)) => {
+                    Some(TlsOrigin::Fixed(tls.build().map_err(|error| Error::config(error.to_string()))?))
+                }
+                Some(TlsSettings::Renewed(source)) => {
+                    Some(TlsOrigin::Renewed(Renewal::new(Arc::clone(source))))
+                }
                 None => None,
             },
             via: self.connect_via.clone(),

@@ -81,6 +81,11 @@ impl Shared {
             return None;
         }
         let address: Address = worker.parse().ok()?;
+        // Behind an encrypted scheduler nothing travels in plain text: such workers sit in a network of their own, behind
+        // a gateway.
+        if self.address.scheme().is_encrypted() && !address.scheme().is_encrypted() {
+            return None;
+        }
         self.reach.may_try(&address).then_some(address)
     }
 

@@ -153,6 +153,14 @@ impl Error {
         Self::new(ErrorKind::Connect, format!("cannot connect to {peer}: {why}"))
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn no_certificate(peer: &Address, why: &dyn std::error::Error) -> Self {
+        Self::new(
+            ErrorKind::Connect,
+            format!("cannot connect to {peer}: no certificate for this client can be had: {why}"),
+        )
+    }
+
     #[cfg_attr(not(feature = "ws"), expect(dead_code))]
     pub(crate) fn websocket(peer: &Address, why: &str) -> Self {
         Self::new(

@@ -119,6 +119,8 @@ pub use multi_lock::MultiLock;
 pub use net::address::{Address, BadAddress, Scheme};
 pub use net::dial::ConnectPhases;
 #[cfg(feature = "tls")]
+pub use net::renewal::{FreshTls, TlsSource};
+#[cfg(feature = "tls")]
 pub use net::tls::{Pem, TlsConfig, TlsSession, Verify};
 pub use plugin::Plugin;
 pub use profile::{Frame, Profile, ProfileQuery};

@@ -24,7 +24,7 @@ pub(crate) struct Dialer {
     pub(crate) limits: Limits,
     pub(crate) compression: Option<Compression>,
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<super::tls::Tls>,
+    pub(crate) tls: Option<super::renewal::TlsOrigin>,
     /// Connect here instead of to the scheduler address's own host and port.
     pub(crate) via: Option<(String, u16)>,
     pub(crate) traffic: Arc<Traffic>,
@@ -76,14 +76,36 @@ impl Dialer {
         tune(&tcp);
         phases.tcp = mark.elapsed();
 
-        let io = self.secure(tcp, peer, deadline, &mut phases).await?;
-        let (source, sink) = self.upgrade(io, peer, deadline, &mut phases).await?;
+        let comm = self.converse(tcp, peer, deadline, &mut phases).await;
+        // It may be the certificate that the server does not like.
+        let comm = comm.inspect_err(|_| self.expire_tls())?;
+        tracing::debug!(%peer, elapsed = ?start.elapsed(), "connected");
+        Ok((comm, phases))
+    }
+
+    /// TLS settings are made anew for the next connection, where they can be.
+    pub(crate) fn expire_tls(&self) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.expire();
+        }
+    }
+
+    /// The steps on a TCP connection.
+    async fn converse(
+        &self,
+        tcp: TcpStream,
+        peer: &Address,
+        deadline: tokio::time::Instant,
+        phases: &mut ConnectPhases,
+    ) -> Result<Comm, Error> {
+        let io = self.secure(tcp, peer, deadline, phases).await?;
+        let (source, sink) = self.upgrade(io, peer, deadline, phases).await?;
         let mark = Instant::now();
         let comm = timeout_at(deadline, self.shake_hands(source, sink, peer)).await;
         let comm = comm.map_err(|_| Error::silent(peer, self.timeout))??;
         phases.handshake = mark.elapsed();
-        tracing::debug!(%peer, elapsed = ?start.elapsed(), "connected");
-        Ok((comm, phases))
+        Ok(comm)
     }
 
     #[cfg(feature = "tls")]
@@ -97,13 +119,17 @@ impl Dialer {
         if !peer.scheme().is_encrypted() {
             return Ok(Io::Tcp(tcp));
         }
-        let mark = Instant::now();
         let tls = self.tls.as_ref().ok_or_else(|| {
             Error::config(format!(
                 "{peer} needs TLS settings: the cluster's CA file, a client certificate and its key"
             ))
         })?;
+        let tls = timeout_at(deadline, tls.current(peer)).await;
+        let tls = tls.map_err(|_| {
+            Error::connect_timeout(peer, "getting a certificate for this client", self.timeout)
+        })??;
         let name = tls.name_for(peer.host()).map_err(|error| Error::config(error.to_string()))?;
+        let mark = Instant::now();
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
         let stream = timeout_at(deadline, connector.connect(name, tcp)).await;
         let stream = stream.map_err(|_| Error::connect_timeout(peer, "the TLS handshake", self.timeout))?;

@@ -7,4 +7,6 @@ pub(crate) mod comm;
 pub(crate) mod dial;
 pub(crate) mod pool;
 #[cfg(feature = "tls")]
+pub(crate) mod renewal;
+#[cfg(feature = "tls")]
 pub(crate) mod tls;
