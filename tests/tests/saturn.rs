@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dask_client::{Provisioner, py};
+use dask_client::{Data, Future, Provisioner, py};
 use dask_live_tests::PATIENCE;
 use dask_local::LocalCluster;
 use saturn_cloud::emulator::{Emulator, Outcome, Recorded};
@@ -22,7 +22,9 @@ fn builder(emulator: &Emulator) -> ClusterBuilder {
 fn shapes(requests: &[Recorded], id: &str) -> Vec<String> {
     let mut shapes: Vec<String> = requests
         .iter()
-        .filter(|request| !request.path.ends_with("/status") && !request.path.ends_with("/scheduler_info"))
+        .filter(|request| {
+            !["/status", "/scheduler_info", "/runtimesummary"].iter().any(|look| request.path.ends_with(look))
+        })
         .map(|request| request.shape(id))
         .collect();
     shapes.dedup();
@@ -162,6 +164,81 @@ async fn a_cluster_that_dies_is_told_from_one_that_cannot_be_reached() {
     };
     let error = cluster.diagnose(error).await;
     assert!(matches!(error, Error::ClusterDied { status: Status::Error, .. }), "{error}");
+}
+
+/// The scheduler's name resolves here as everywhere, and the workers' plain addresses could be dialled: as on a network
+/// where somebody else has them.
+#[tokio::test]
+async fn all_data_goes_through_the_scheduler() {
+    for release in ["2.30.1", dask_local::NEWEST] {
+        let emulator = Emulator::builder().release(release).host("localhost").start().unwrap();
+        let cluster = builder(&emulator).n_workers(2).nthreads(1).start().await.unwrap();
+        assert_eq!(cluster.address().host(), "localhost");
+        let client = cluster.connect().await.unwrap();
+        cluster.wait_for_workers(&client, 2, PATIENCE).await.unwrap();
+        let sent: Future = client.scatter(Data::bytes(vec![7; 1 << 20])).await.unwrap();
+        let size: i64 = client.call(py("builtins:len").arg(&sent)).await.unwrap();
+        assert_eq!(size, 1 << 20);
+        let made: Future<Vec<u8>> = client.submit(py("builtins:bytes").arg(1 << 20)).await.unwrap();
+        assert_eq!(made.result().await.unwrap().len(), 1 << 20);
+        let actor: Future<()> = client.submit(py("collections:deque").arg([1, 2, 1]).actor()).await.unwrap();
+        let actor = client.actor(&actor).await.unwrap();
+        assert_eq!(actor.call::<i64>("count").arg(1).await.unwrap(), 2);
+        let counts = client.statistics();
+        assert_eq!((counts.results_direct, counts.sent_direct), (0, 0), "{counts:?}");
+        assert!(counts.results_relayed > 0 && counts.sent_relayed > 0, "{counts:?}");
+        // Not even if it is asked for: what is encrypted as far as the scheduler is nowhere sent in plain text.
+        let direct = cluster.client_builder().await.unwrap().direct(dask_client::Direct::Always);
+        let direct = direct.connect().await.unwrap();
+        let made: Future<Vec<u8>> = direct.submit(py("builtins:bytes").arg(1 << 20)).await.unwrap();
+        assert_eq!(made.result().await.unwrap().len(), 1 << 20);
+        let counts = direct.statistics();
+        assert_eq!((counts.results_direct, counts.sent_direct), (0, 0), "{counts:?}");
+        direct.close().await;
+        client.close().await;
+        cluster.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_connects_again_has_another_certificate() {
+    let lifetime = Duration::from_secs(10);
+    let emulator = Emulator::builder().certificate_lifetime(lifetime).start().unwrap();
+    let cluster = builder(&emulator).n_workers(1).nthreads(1).start().await.unwrap();
+    let client = cluster.connect().await.unwrap();
+    cluster.wait_for_workers(&client, 1, PATIENCE).await.unwrap();
+    let certificates = || emulator.requests().iter().filter(|request| request.csr.is_some()).count();
+    assert!(certificates() >= 1);
+    // The first one is of no use any more.
+    tokio::time::sleep(lifetime + Duration::from_secs(1)).await;
+    let before = certificates();
+    emulator.drop_connections();
+    let answered = async {
+        loop {
+            match client.call::<i64>(py("operator:add").args((1, 2))).await {
+                Ok(three) => break three,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, answered).await.unwrap(), 3);
+    assert!(certificates() > before);
+    let counted = async {
+        while client.statistics().reconnects != 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.unwrap();
+    // Connections for further requests are opened with a certificate that still holds.
+    tokio::time::sleep(lifetime + Duration::from_secs(1)).await;
+    let before = certificates();
+    let many = (0..4).map(|_| client.scheduler_info());
+    for answer in futures::future::join_all(many).await {
+        assert_eq!(answer.unwrap().workers.len(), 1);
+    }
+    assert!(certificates() > before);
+    client.close().await;
+    cluster.close().await.unwrap();
 }
 
 /// Written against the traits alone.

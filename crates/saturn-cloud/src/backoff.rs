@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// Waits that double up to a bound, each with a random part as long as itself again: dask-saturn's rule. With the
+/// Waits that double up to half of a bound, each with a random part of as much again at most: dask-saturn's rule. With the
 /// defaults of 5 s and 60 s these are 5, 10, 20, 30, 30, … seconds and as much again at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -19,7 +19,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The first wait is at least `least`, and none is longer than `most`.
+    /// No wait is shorter than `least`, and none is longer than `most`, or than `least` if that is more.
     pub const fn new(least: Duration, most: Duration) -> Self {
         Self { least, most, count: 0 }
     }
@@ -33,10 +33,11 @@ impl Backoff {
 
     fn next_with(&mut self, share: f64) -> Duration {
         self.count = self.count.saturating_add(1);
-        let factor = 2u32.saturating_pow(self.count.min(20));
+        let factor = 2u32.saturating_pow((self.count - 1).min(20));
         let least = self.least.max(Duration::from_millis(1));
-        let base = least.saturating_mul(factor).min(self.most.max(least)) / 2;
-        base + base.mul_f64(share.clamp(0.0, 1.0))
+        let most = self.most.max(least);
+        let base = least.saturating_mul(factor).min(most / 2).max(least);
+        base + base.min(most - base).mul_f64(share.clamp(0.0, 1.0))
     }
 }
 
@@ -50,6 +51,11 @@ mod tests {
         let least: Vec<u64> = (0..6).map(|_| backoff.next_with(0.0).as_secs()).collect();
         assert_eq!(least, [5, 10, 20, 30, 30, 30]);
         assert_eq!(Backoff::default().next_with(1.0), Duration::from_secs(10));
+        // Bounds that leave no room are kept as well.
+        let mut narrow = Backoff::new(Duration::from_secs(60), Duration::from_secs(60));
+        assert_eq!([narrow.next_with(0.0), narrow.next_with(1.0)], [Duration::from_secs(60); 2]);
+        let mut odd = Backoff::new(Duration::from_secs(40), Duration::from_secs(60));
+        assert_eq!([odd.next_with(0.0), odd.next_with(1.0)], [40, 60].map(Duration::from_secs));
         for _ in 0..100 {
             let wait = backoff.next_wait();
             assert!(wait >= Duration::from_secs(30) && wait <= Duration::from_secs(60), "{wait:?}");

@@ -1,14 +1,18 @@
 //! From a signed chain to what a TLS connection to a scheduler needs.
 
-use dask_client::{Pem, TlsConfig, Verify};
-use rustls::pki_types::CertificateDer;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dask_client::{FreshTls, Pem, TlsConfig, Verify};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{Aftermath, Error, Result};
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
+/// A certificate is used for this share of its time, then another is asked for.
+const SHARE_OF_LIFE: f64 = 0.8;
 
 /// How the scheduler's certificate is judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +54,33 @@ impl Identity {
         Ok(Self { leaf: leaf.clone(), key, authority: authority.concat() })
     }
 
-    pub(crate) fn tls(&self, verification: &Verification) -> TlsConfig {
+    /// What a client shows and expects, and when it should ask for something new.
+    pub(crate) fn tls(&self, verification: &Verification) -> FreshTls {
+        let fresh = FreshTls::new(self.config(verification));
+        match self.left() {
+            // One that seems to have expired shows that the clocks differ: then it holds until it is refused.
+            Some(left) if !left.is_zero() => fresh.renew_after(left.mul_f64(SHARE_OF_LIFE)),
+            _ => fresh,
+        }
+    }
+
+    /// For how long the client's certificate is valid still.
+    fn left(&self) -> Option<Duration> {
+        let leaf = CertificateDer::from_pem_slice(self.leaf.as_bytes()).ok()?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&leaf).ok()?;
+        let end = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+        let end = UNIX_EPOCH.checked_add(Duration::from_secs(end))?;
+        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// The client's certificate and its key, for TLS.
+    pub(crate) fn own(&self) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let chain = CertificateDer::from_pem_slice(self.leaf.as_bytes()).ok()?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.expose_secret().as_bytes()).ok()?;
+        Some((vec![chain], key))
+    }
+
+    fn config(&self, verification: &Verification) -> TlsConfig {
         let tls = TlsConfig::new()
             .cert(Pem::Text(self.leaf.clone()))
             .key(Pem::Text(self.key.expose_secret().to_owned()));
@@ -65,6 +95,15 @@ impl Identity {
     pub(crate) fn anchors(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(self.authority.as_bytes()).flatten().collect()
     }
+}
+
+/// The certificates of a PEM; `None` if it cannot be read.
+pub(crate) fn read(pem: &Pem) -> Option<Vec<CertificateDer<'static>>> {
+    let text = match pem {
+        Pem::File(path) => std::fs::read(path).ok()?,
+        Pem::Text(text) => text.clone().into_bytes(),
+    };
+    CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().ok()
 }
 
 /// The certificates of a text, each as PEM. Whatever is before, between and after them is left out.
@@ -96,6 +135,7 @@ mod tests {
         let (leaf, authority) = (certificate("leaf"), certificate("authority"));
         let found = identity(&format!("{leaf}{authority}")).unwrap();
         assert_eq!(found.anchors().len(), 1);
+        assert!(found.left().is_some_and(|left| left > Duration::from_secs(60)));
         assert_eq!(found.leaf.trim(), leaf.trim().replace("\r\n", "\n"));
         // Text around the certificates and other line ends do not matter.
         let windows =

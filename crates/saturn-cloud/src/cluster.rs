@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dask_client::{Address, Client, ClientBuilder, ErrorKind, WorkerHealth};
+use dask_client::{Address, Client, ClientBuilder, Direct, ErrorKind, WorkerHealth};
 use serde_json::{Map, Value};
 
 use crate::api::Saturn;
 use crate::api::public::{Component, LogLine};
+use crate::builder::{ClusterBuilder, Target};
 use crate::certificates::{Identity, Verification};
-use crate::csr;
-use crate::diagnose;
+use crate::certifier::{Certificates, Certifier};
+use crate::diagnose::{self, Finding};
 use crate::error::{Aftermath, Error, Result};
 use crate::guard::Guard;
 use crate::options::ClusterOptions;
 use crate::settings::Settings;
-use crate::start::ClusterBuilder;
+use crate::start::GivenUp;
 use crate::status::Status;
 use crate::surface::Surface;
 
@@ -26,9 +28,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// A cluster whose scheduler can be connected to.
 ///
 /// One that [`ClusterBuilder::start`] has started is closed when this value is dropped, so that nothing is left to pay
-/// for; [`SaturnCluster::keep`] lets it go on. Dropping waits for the server's answer, for up to 20 s, since the program may
-/// end right after; [`SaturnCluster::close`] does the same without blocking the thread, and tells of failures. A process
-/// that is killed closes nothing.
+/// for; [`SaturnCluster::keep`] lets it go on. Dropping waits for the server's answer, since the program may end right after:
+/// a few request timeouts at most ([`SettingsBuilder::request_timeout`](crate::SettingsBuilder::request_timeout)).
+/// [`SaturnCluster::close`] does the same without blocking the thread, and tells of failures. After a failure it is tried
+/// again in the background, with growing pauses. A process that is killed closes nothing.
 pub struct SaturnCluster {
     saturn: Saturn,
     surface: Surface,
@@ -39,7 +42,7 @@ pub struct SaturnCluster {
     verification: Verification,
     via: Option<(String, Option<u16>)>,
     connect_timeout: Duration,
-    guard: Option<Guard>,
+    guard: Option<Arc<Guard>>,
 }
 
 impl fmt::Debug for SaturnCluster {
@@ -67,7 +70,7 @@ impl SaturnCluster {
         dashboard: Option<String>,
         cost: Option<f64>,
         builder: &ClusterBuilder,
-        guard: Option<Guard>,
+        guard: Option<Arc<Guard>>,
     ) -> Self {
         Self {
             saturn,
@@ -108,8 +111,9 @@ impl SaturnCluster {
         self.cost
     }
 
-    /// Settings of a client for this cluster, with a new certificate: what is not about reaching the cluster can be
-    /// changed before connecting.
+    /// Settings of a client for this cluster: what is not about reaching the cluster can be changed before connecting. The
+    /// certificate is new, and replaced by another before it expires and when the client connects again. All data goes
+    /// through the scheduler.
     ///
     /// # Errors
     /// The certificate cannot be had or used.
@@ -118,19 +122,26 @@ impl SaturnCluster {
     }
 
     async fn prepare(&self) -> Result<(ClientBuilder, Option<Identity>)> {
-        let mut builder =
-            Client::builder().address(self.address.to_string()).connect_timeout(self.connect_timeout);
+        // Workers have addresses of a network that is not ours: whoever answers there from here is somebody else.
+        let mut builder = Client::builder()
+            .address(self.address.to_string())
+            .connect_timeout(self.connect_timeout)
+            .direct(Direct::Never);
         if let Some((host, port)) = self.way() {
             builder = builder.connect_via(host, port);
         }
         if !self.address.scheme().is_encrypted() {
             return Ok((builder, None));
         }
-        let application = csr::apply(&self.id).await?;
-        let chain = self.surface.legacy(&self.saturn).sign(&self.id, &application.csr).await?;
-        let identity =
-            Identity::new(&self.id, &chain, application.key).map_err(|error| self.with_aftermath(error))?;
-        Ok((builder.tls(identity.tls(&self.verification)), Some(identity)))
+        let certifier = Certifier {
+            saturn: self.saturn.clone(),
+            surface: self.surface.clone(),
+            id: self.id.clone(),
+            verification: self.verification.clone(),
+        };
+        let identity = certifier.certify().await.map_err(|error| self.with_aftermath(error))?;
+        let first = identity.tls(&self.verification);
+        Ok((builder.tls_source(Arc::new(Certificates::new(certifier, first))), Some(identity)))
     }
 
     /// Where to connect to instead of the address's own host and port.
@@ -185,24 +196,35 @@ impl SaturnCluster {
             Err(Error::UnknownCluster { .. }) => Error::ClusterDied { id, status: Status::Closed },
             Ok(status) if status.is_over() || status == Status::Stopping => Error::ClusterDied { id, status },
             status => {
-                let foreign = match identity.filter(|_| error.kind() == ErrorKind::Connect) {
-                    Some(identity) => {
-                        diagnose::is_foreign(&self.address, self.way(), identity, self.connect_timeout).await
-                    }
-                    None => false,
+                let finding = match identity {
+                    Some(identity) => self.look(identity).await,
+                    None => Finding::Silent,
                 };
-                if foreign {
-                    return self.with_aftermath(Error::WrongAuthority {
-                        id,
-                        address,
-                        after: Aftermath::Left,
-                    });
-                }
-                let status = status.unwrap_or_else(|_| Status::Other("of unknown status".to_owned()));
                 let after = Aftermath::Left;
-                self.with_aftermath(Error::SchedulerUnreachable { id, address, status, source: error, after })
+                let hint = match finding {
+                    Finding::Foreign => {
+                        return self.with_aftermath(Error::WrongAuthority { id, address, after });
+                    }
+                    Finding::Untrusted(reason) => {
+                        return self.with_aftermath(Error::Untrusted { id, address, reason, after });
+                    }
+                    Finding::Refused(reason) => {
+                        return self.with_aftermath(Error::CertificateRefused { id, address, reason, after });
+                    }
+                    Finding::Nothing => "are connections to that port allowed from here?",
+                    Finding::Silent => {
+                        "something takes connections there: look into the scheduler's logs, and try again in a moment"
+                    }
+                };
+                let status = status.unwrap_or_else(|_| Status::Other("of unknown status".to_owned()));
+                let source = error;
+                self.with_aftermath(Error::SchedulerUnreachable { id, address, status, source, hint, after })
             }
         }
+    }
+
+    async fn look(&self, identity: &Identity) -> Finding {
+        diagnose::look(&self.address, self.way(), identity, &self.verification, self.connect_timeout).await
     }
 
     fn with_aftermath(&self, error: Error) -> Error {
@@ -214,12 +236,27 @@ impl SaturnCluster {
     /// # Errors
     /// [`Error::TooFewWorkers`] when they have not come in time; or the scheduler does not answer.
     pub async fn wait_for_workers(&self, client: &Client, want: usize, deadline: Duration) -> Result<()> {
+        self.wait_and_tell(client, want, deadline, |_| ()).await
+    }
+
+    /// As [`SaturnCluster::wait_for_workers`]; `tell` hears how many there are, each time that is looked at.
+    ///
+    /// # Errors
+    /// As [`SaturnCluster::wait_for_workers`].
+    pub async fn wait_and_tell(
+        &self,
+        client: &Client,
+        want: usize,
+        deadline: Duration,
+        mut tell: impl FnMut(usize),
+    ) -> Result<()> {
         let begun = Instant::now();
         loop {
             let have = match client.scheduler_info().await {
                 Ok(info) => info.workers.len(),
                 Err(error) => return Err(self.explain(error, None).await),
             };
+            tell(have);
             if have >= want {
                 return Ok(());
             }
@@ -314,50 +351,59 @@ impl SaturnCluster {
     /// # Errors
     /// This machine has no thread left to watch the time.
     pub fn close_after(&mut self, time: Option<Duration>) -> Result<()> {
-        let deadline = time.map(|time| Instant::now() + time);
+        // A time beyond what the clock knows is no limit.
+        let deadline = time.and_then(|time| Instant::now().checked_add(time));
         match &self.guard {
             Some(guard) => guard.set_deadline(deadline),
             None => {
                 let settings = self.saturn.settings().clone();
-                self.guard = Some(Guard::new(settings, self.surface.clone(), &self.id, deadline)?);
+                let guard = Guard::holding(settings, self.surface.clone(), &self.id, deadline)?;
+                self.guard = Some(Arc::new(guard));
             }
         }
         Ok(())
     }
 
-    /// Destroys the cluster and starts it anew with other options. Guards and connections go on as they were described.
+    /// Destroys the cluster and starts another for the same project or resource, with other options. Whether and when the
+    /// cluster is closed, and how it is connected to, stay as they were. When the new start fails or is given up, nothing
+    /// is left running, unless the cluster was to be kept.
     pub fn reset(mut self, options: ClusterOptions) -> ClusterBuilder {
-        let mut builder = ClusterBuilder::new(self.saturn.settings().clone()).options(options).reset();
+        let mut builder = ClusterBuilder::new(self.saturn.settings().clone()).options(options);
         builder.target = match &self.surface {
-            Surface::Legacy { project_id: Some(id) } => crate::start::Target::Project(id.clone()),
-            _ => crate::start::Target::Token,
+            Surface::Legacy { project_id: Some(id) } => Target::Project(id.clone()),
+            Surface::Legacy { project_id: None } => Target::Token,
+            Surface::Public => Target::Replacement(self.id.clone()),
         };
+        builder.reset = matches!(self.surface, Surface::Legacy { .. });
         builder.keep = Some(self.guard.is_none());
         builder.verification = self.verification.clone();
         builder.via = self.via.clone();
         builder.connect_timeout = self.connect_timeout;
-        self.keep();
+        builder.allow_unencrypted = !self.address.scheme().is_encrypted();
+        builder.guard = self.guard.take();
         builder
     }
 
     /// Closes the cluster, so that it costs nothing any more, and waits for the server's word.
     ///
     /// # Errors
-    /// The server cannot be reached or refuses: the cluster may still run.
+    /// The server cannot be reached or refuses: the cluster may still run. It is tried further in the background then.
     pub async fn close(mut self) -> Result<()> {
         match self.guard.take() {
-            Some(guard) => guard.close().await,
-            None => self.surface.close(&self.saturn, &self.id).await,
+            Some(guard) => guard.close().await.map(drop),
+            None => self
+                .surface
+                .close(&self.saturn, &self.id)
+                .await
+                .map_err(|source| Error::NotClosed { id: self.id.clone(), source: Box::new(source) }),
         }
-        .map_err(|source| Error::NotClosed { id: self.id.clone(), source: Box::new(source) })
     }
 
-    /// Closes what is guarded; the id of what goes on.
-    pub(crate) async fn let_go(self) -> Result<Option<String>> {
-        if self.guard.is_some() {
-            self.close().await?;
-            return Ok(None);
+    /// Closes what is guarded; what became of the cluster.
+    pub(crate) async fn let_go(mut self) -> Result<GivenUp> {
+        match self.guard.take() {
+            Some(guard) => guard.close().await.map(GivenUp::from),
+            None => Ok(GivenUp::Left { id: self.id.clone() }),
         }
-        Ok(Some(self.id.clone()))
     }
 }

@@ -95,6 +95,14 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// The connection broke after a request had been sent, and before its answer was there.
+    #[error("{url} took the request, but no answer came: {reason}; try again")]
+    NoAnswer {
+        /// What was asked for.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
     /// A request was not answered in time.
     #[error("{url} gave no answer within {after:?}; try again, or allow more time for a request")]
     RequestTimeout {
@@ -186,7 +194,10 @@ pub enum Error {
         message: String,
     },
     /// What was asked for does not exist (404).
-    #[error("{url} does not exist{}", quoted(message))]
+    #[error(
+        "{url} does not exist: is the id right, and does this server have that part of the API?{}",
+        quoted(message)
+    )]
     NotFound {
         /// What was asked for.
         url: String,
@@ -194,7 +205,7 @@ pub enum Error {
         message: String,
     },
     /// The server refuses or fails.
-    #[error("{url} answers {status}{}", quoted(message))]
+    #[error("{url} answers {status}{}; {}", quoted(message), next_step(*status))]
     Server {
         /// What was asked for.
         url: String,
@@ -204,7 +215,10 @@ pub enum Error {
         message: String,
     },
     /// The answer is JSON, but not what the API promises.
-    #[error("the answer of {url} cannot be understood: {reason}")]
+    #[error(
+        "the answer of {url} cannot be understood: {reason}; is that the URL of Saturn Cloud, and is this program as new as \
+         the server?"
+    )]
     BadReply {
         /// What was asked for.
         url: String,
@@ -212,7 +226,10 @@ pub enum Error {
         reason: String,
     },
     /// The cluster could not be started: it ended in an error.
-    #[error("the cluster {} ended in an error{}; {after}", id.as_deref().unwrap_or("(without id)"), quoted(&errors.join(" ")))]
+    #[error(
+        "the cluster {} ended in an error{}; look into its logs, or try other sizes or fewer workers; {after}",
+        id.as_deref().unwrap_or("(without id)"), quoted(&errors.join(" "))
+    )]
     ClusterFailed {
         /// The cluster.
         id: Option<String>,
@@ -279,7 +296,8 @@ pub enum Error {
     /// Fewer certificates than a chain has: the client's and the authority's.
     #[error(
         "the server answered the certificate request for cluster {id} with {found} certificate(s) instead of the client's \
-         and its authority's; {after}"
+         and its authority's; try again, and if that does not help, the server cannot certify clients: tell its operators; \
+         {after}"
     )]
     ShortChain {
         /// The cluster.
@@ -290,7 +308,10 @@ pub enum Error {
         after: Aftermath,
     },
     /// The answer to the certificate request holds no usable certificates.
-    #[error("the certificates for cluster {id} cannot be used: {reason}; {after}")]
+    #[error(
+        "the certificates for cluster {id} cannot be used: {reason}; try again, and if that does not help, tell the \
+         server's operators; {after}"
+    )]
     BadChain {
         /// The cluster.
         id: String,
@@ -312,10 +333,59 @@ pub enum Error {
         /// What became of the cluster.
         after: Aftermath,
     },
+    /// The scheduler's certificate is not what was asked for: not the pinned one, made out to another name, or expired.
+    #[error(
+        "the scheduler of cluster {id} at {address} is not trusted: its certificate {reason}. Nothing was sent to it; {after}"
+    )]
+    Untrusted {
+        /// The cluster.
+        id: String,
+        /// The scheduler's address.
+        address: String,
+        /// What is wrong with the certificate, and what to do.
+        reason: &'static str,
+        /// What became of the cluster.
+        after: Aftermath,
+    },
+    /// What answers at the scheduler's address does not accept this client's certificate, which the server has just made.
+    #[error(
+        "the scheduler of cluster {id} at {address} does not accept this client's certificate ({reason}); is this \
+         machine's clock right? Connect again for another one; {after}"
+    )]
+    CertificateRefused {
+        /// The cluster.
+        id: String,
+        /// The scheduler's address.
+        address: String,
+        /// The other side's reason.
+        reason: String,
+        /// What became of the cluster.
+        after: Aftermath,
+    },
+    /// The server tells to connect to the scheduler without encryption, across a network.
+    #[error(
+        "the scheduler of cluster {id} is said to be at {address}, which is not encrypted: others on the way could read and \
+         change everything; allow that explicitly if every network between is trusted; {after}"
+    )]
+    Unencrypted {
+        /// The cluster.
+        id: String,
+        /// The scheduler's address.
+        address: String,
+        /// What became of the cluster.
+        after: Aftermath,
+    },
+    /// A request to create a cluster was not answered properly: the cluster may exist, and cost.
+    #[error("{source}; a cluster may have been created all the same, and cost: {}", whereabouts(found))]
+    MaybeCreated {
+        /// Clusters among which it is, if it exists and the server has told of any.
+        found: Vec<String>,
+        /// What happened.
+        source: Box<Error>,
+    },
     /// The scheduler cannot be reached although the cluster runs.
     #[error(
-        "the cluster {id} is {status}, but its scheduler at {address} cannot be reached: {source}; are connections to that \
-         port allowed from here? {after}"
+        "the cluster {id} is {status}, but its scheduler at {address} cannot be reached: {source}; {hint}; {after}"
     )]
     SchedulerUnreachable {
         /// The cluster.
@@ -326,6 +396,8 @@ pub enum Error {
         status: Status,
         /// What happened.
         source: dask_client::Error,
+        /// What to look at.
+        hint: &'static str,
         /// What became of the cluster.
         after: Aftermath,
     },
@@ -354,7 +426,7 @@ pub enum Error {
         source: dask_client::Error,
     },
     /// A key or a certificate could not be made, or TLS not be set up.
-    #[error("cannot {what}: {reason}")]
+    #[error("cannot {what}: {reason}; has this machine certificates of authorities, and entropy?")]
     Crypto {
         /// What was tried.
         what: &'static str,
@@ -362,7 +434,9 @@ pub enum Error {
         reason: String,
     },
     /// This machine refused something.
-    #[error("cannot {what}: {source}")]
+    #[error(
+        "cannot {what}: {source}; look at this machine's limits (ulimit -a), and at what else runs on it"
+    )]
     Io {
         /// What was tried.
         what: &'static str,
@@ -384,6 +458,9 @@ impl Error {
             | Self::ShortChain { id, .. }
             | Self::BadChain { id, .. }
             | Self::WrongAuthority { id, .. }
+            | Self::Untrusted { id, .. }
+            | Self::CertificateRefused { id, .. }
+            | Self::Unencrypted { id, .. }
             | Self::SchedulerUnreachable { id, .. }
             | Self::TooFewWorkers { id, .. }
             | Self::Dask { id, .. } => Some(id),
@@ -401,6 +478,9 @@ impl Error {
             | Self::ShortChain { after, .. }
             | Self::BadChain { after, .. }
             | Self::WrongAuthority { after, .. }
+            | Self::Untrusted { after, .. }
+            | Self::CertificateRefused { after, .. }
+            | Self::Unencrypted { after, .. }
             | Self::SchedulerUnreachable { after, .. }
             | Self::TooFewWorkers { after, .. } => Some(*after),
             _ => None,
@@ -417,6 +497,9 @@ impl Error {
             | Self::ShortChain { after, .. }
             | Self::BadChain { after, .. }
             | Self::WrongAuthority { after, .. }
+            | Self::Untrusted { after, .. }
+            | Self::CertificateRefused { after, .. }
+            | Self::Unencrypted { after, .. }
             | Self::SchedulerUnreachable { after, .. }
             | Self::TooFewWorkers { after, .. } => *after = now,
             _ => {}
@@ -424,10 +507,20 @@ impl Error {
         self
     }
 
+    /// Whether a request that failed like this may have had its effect all the same.
+    pub(crate) fn may_have_acted(&self) -> bool {
+        match self {
+            Self::RequestTimeout { .. } | Self::NoAnswer { .. } | Self::BadReply { .. } => true,
+            Self::Server { status, .. } => *status >= 500,
+            Self::NotSaturn { status, .. } => (200..300).contains(status),
+            _ => false,
+        }
+    }
+
     /// Whether the same request may well succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::RequestTimeout { .. } => true,
+            Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::RequestTimeout { .. } => true,
             Self::Server { status, .. } => *status >= 500 || *status == 429,
             _ => false,
         }
@@ -458,6 +551,24 @@ impl std::fmt::Display for Aftermath {
             Self::Left => "it was left as it is and may cost: close it when it is not needed",
             Self::Guarded => "it is closed when this program lets go of it",
         })
+    }
+}
+
+/// What to do about a status.
+fn next_step(status: u16) -> &'static str {
+    match status {
+        409 => "something else is going on with it: look at its status, and try again",
+        429 => "ask less often, and try again in a few minutes",
+        400..=499 => "the server does not accept the request as it is: look at the options",
+        _ => "try again in a few minutes; if it stays like this, tell the server's operators",
+    }
+}
+
+/// Where to look for a cluster.
+fn whereabouts(found: &[String]) -> String {
+    match found {
+        [] => "list the clusters that run, or look into the web interface".to_owned(),
+        found => format!("it would be one of {}; close it if it is not needed", found.join(", ")),
     }
 }
 

@@ -43,9 +43,9 @@ impl Saturn {
             ) => error,
             outcome => return outcome,
         };
-        match self.public().stop(id).await {
+        match self.public().end(id).await {
             Err(Error::UnknownCluster { .. }) => Err(gone),
-            outcome => outcome.map(drop),
+            outcome => outcome,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The machines that a server offers, and what they cost.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::api::http::Answer;
 use crate::api::null_as_default;
@@ -56,25 +57,38 @@ struct ServerOptions {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Listing {
-    List(Vec<InstanceSize>),
-    ByName(serde_json::Map<String, serde_json::Value>),
+    List(Vec<Value>),
+    ByName(serde_json::Map<String, Value>),
 }
 
 impl Sizes {
     pub(crate) fn parse(answer: &Answer) -> Result<Self> {
         let body: Body = answer.json()?;
-        match body.server_options.size {
-            Listing::List(list) => Ok(Self { list }),
-            Listing::ByName(map) => {
-                let one = |(name, mut value): (String, serde_json::Value)| {
+        Ok(Self::read(body.server_options.size))
+    }
+
+    /// What cannot be read of a size is left out: it is no reason not to start a cluster.
+    fn read(listing: Listing) -> Self {
+        let values: Vec<Value> = match listing {
+            Listing::List(list) => list,
+            Listing::ByName(map) => map
+                .into_iter()
+                .map(|(name, mut value)| {
                     if let Some(fields) = value.as_object_mut() {
                         fields.entry("name").or_insert_with(|| name.into());
                     }
-                    serde_json::from_value(value).map_err(|error| answer.bad(error.to_string()))
-                };
-                Ok(Self { list: map.into_iter().map(one).collect::<Result<_>>()? })
-            }
-        }
+                    value
+                })
+                .collect(),
+        };
+        let one = |value: Value| {
+            let name = value.get("name").and_then(Value::as_str).map(str::to_owned);
+            serde_json::from_value(value).or_else(|error| {
+                tracing::warn!(size = name, %error, "a size cannot be read");
+                serde_json::from_value(serde_json::json!({ "name": name }))
+            })
+        };
+        Self { list: values.into_iter().flat_map(one).collect() }
     }
 
     /// Every size, in the server's order.
@@ -155,6 +169,23 @@ mod tests {
         // A worker size without a scheduler size is fine.
         sizes.check(&ClusterOptions::new().worker_size("medium")).unwrap();
         sizes.check(&ClusterOptions::new()).unwrap();
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_read_is_known_by_name() {
+        let list = serde_json::json!([
+            { "name": "odd", "cores": "a few" }, 7, { "cores": 2 }, { "name": "medium", "price_per_hour": 0.1 },
+        ]);
+        for text in
+            [list.to_string(), r#"{"odd": {"cores": "a few"}, "medium": {"price_per_hour": 0.1}}"#.to_owned()]
+        {
+            let sizes = Sizes::read(serde_json::from_str(&text).unwrap());
+            let mut names: Vec<&str> = sizes.iter().map(|size| size.name.as_str()).collect();
+            names.sort_unstable();
+            assert_eq!(names, ["medium", "odd"]);
+            sizes.check(&ClusterOptions::new().worker_size("odd")).unwrap();
+            assert_eq!(sizes.cost_per_hour("medium", 1, "odd"), None);
+        }
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Status {
         matches!(self, Self::Stopped | Self::Closed | Self::Completed | Self::Error)
     }
 
+    /// Whether it is not surely gone: it runs, may run, or can be started again.
+    pub(crate) fn may_exist(&self) -> bool {
+        !matches!(self, Self::Closed | Self::Completed)
+    }
+
     /// Whether it costs, or may cost: everything but what is surely over.
     pub fn may_cost(&self) -> bool {
         !self.is_over() || *self == Self::Error

@@ -30,7 +30,7 @@ impl Surface {
     pub(crate) async fn close(&self, saturn: &Saturn, id: &str) -> Result<()> {
         let outcome = match self {
             Self::Legacy { .. } => self.legacy(saturn).close(id).await,
-            Self::Public => saturn.public().stop(id).await.map(drop),
+            Self::Public => saturn.public().end(id).await,
         };
         match outcome {
             Err(Error::UnknownCluster { .. }) => Ok(()),

@@ -56,10 +56,13 @@ pub(crate) struct Answer {
     status: StatusCode,
     content_type: String,
     pub(crate) text: String,
+    /// To take the token out of what is shown, should the server have repeated it.
+    settings: Arc<Settings>,
 }
 
 impl Http {
-    pub(crate) fn new(settings: Settings) -> Result<Self> {
+    /// `pool`: whether connections are kept for further requests.
+    pub(crate) fn new(settings: Settings, pool: bool) -> Result<Self> {
         let failed = |reason: String| Error::Crypto { what: "set up HTTPS", reason };
         // A provider of its own: no other part of the program need have installed one.
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -75,6 +78,9 @@ impl Http {
             .connect_timeout(settings.request_timeout().min(std::time::Duration::from_secs(10)))
             // A redirect would turn POST into GET, and could take the token elsewhere.
             .redirect(reqwest::redirect::Policy::none());
+        if !pool {
+            builder = builder.pool_max_idle_per_host(0);
+        }
         if settings.is_loopback() {
             builder = builder.no_proxy();
         }
@@ -163,9 +169,9 @@ impl Request<'_> {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let text = settings.redact(&String::from_utf8_lossy(&bytes));
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         tracing::debug!(url = %shown, %status, bytes = bytes.len(), "Saturn Cloud answered");
-        let answer = Answer { url: shown, status, content_type, text };
+        let answer = Answer { url: shown, status, content_type, text, settings: Arc::clone(settings) };
         if status.is_success() { Ok(answer) } else { Err(answer.into_error(&location)) }
     }
 }
@@ -176,7 +182,9 @@ fn transport(settings: &Settings, url: &str, error: reqwest::Error) -> Error {
     if error.is_timeout() && !error.is_connect() {
         return Error::RequestTimeout { url, after: settings.request_timeout() };
     }
-    Error::Unreachable { url, reason: settings.redact(&in_full(&error.without_url())) }
+    let sent = !error.is_connect();
+    let reason = settings.redact(&in_full(&error.without_url()));
+    if sent { Error::NoAnswer { url, reason } } else { Error::Unreachable { url, reason } }
 }
 
 /// An error with its causes, which reqwest does not show by itself.
@@ -197,17 +205,13 @@ impl Answer {
     /// The JSON in it.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.text).map_err(|error| {
-            if self.looks_like_json() {
-                Error::BadReply { url: self.url.clone(), reason: error.to_string() }
-            } else {
-                self.not_saturn()
-            }
+            if self.looks_like_json() { self.bad(error.to_string()) } else { self.not_saturn() }
         })
     }
 
     /// An error about this answer.
     pub(crate) fn bad(&self, reason: impl Into<String>) -> Error {
-        Error::BadReply { url: self.url.clone(), reason: reason.into() }
+        Error::BadReply { url: self.url.clone(), reason: self.settings.redact(&reason.into()) }
     }
 
     /// Fails when a page for people was answered where something else was asked for.
@@ -230,11 +234,14 @@ impl Answer {
             "" => "text".to_owned(),
             kind => format!("text of type {kind}"),
         };
-        let excerpt = if self.is_page() { title(&self.text) } else { excerpt(&self.text) };
+        let text = self.settings.redact(&self.text);
+        let excerpt = if self.is_page() { title(&text) } else { excerpt(&text) };
         Error::NotSaturn { url: self.url.clone(), status: self.status.as_u16(), what, excerpt }
     }
 
-    fn into_error(self, location: &str) -> Error {
+    fn into_error(mut self, location: &str) -> Error {
+        self.text = self.settings.redact(&self.text);
+        let location = self.settings.redact(location);
         let message = self.message();
         let url = self.url.clone();
         let spoken = message.clone().unwrap_or_else(|| match self.is_page() {
@@ -242,7 +249,7 @@ impl Answer {
             false => excerpt(&self.text),
         });
         match self.status.as_u16() {
-            300..=399 if !location.is_empty() => Error::Redirected { url, location: location.to_owned() },
+            300..=399 if !location.is_empty() => Error::Redirected { url, location },
             401 if spoken.to_ascii_lowercase().contains("expired") => {
                 Error::TokenExpired { url, message: spoken }
             }
@@ -297,7 +304,31 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             content_type: content_type.to_owned(),
             text: text.to_owned(),
+            settings: settings(),
         }
+    }
+
+    fn settings() -> Arc<Settings> {
+        Arc::new(Settings::builder().base_url("https://a.example").token("s3cret").build().unwrap())
+    }
+
+    #[test]
+    fn the_token_is_taken_out_of_errors_and_nothing_out_of_answers() {
+        let body = r#"{"name": "s3cret"}"#;
+        let read: serde_json::Value = answer(200, "application/json", body).json().unwrap();
+        assert_eq!(read["name"], "s3cret");
+        let error = answer(200, "application/json", body).json::<u32>().unwrap_err();
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+        for (status, text) in
+            [(200, "<title>s3cret</title>"), (500, "<title>s3cret</title>"), (404, "<title>s3cret</title>")]
+        {
+            let answer = answer(status, "text/html", text);
+            let error = if status == 200 { answer.not_saturn() } else { answer.into_error("") };
+            let text = error.to_string();
+            assert!(text.contains("[token]") && !text.contains("s3cret"), "{text}");
+        }
+        let error = answer(302, "", "").into_error("https://b.example/?token=s3cret");
+        assert!(error.to_string().contains("https://b.example/?token=[token]"), "{error}");
     }
 
     #[test]

@@ -92,13 +92,16 @@ impl<'a> Legacy<'a> {
         }
     }
 
-    /// Destroys the resource's cluster and creates it anew with these options (`POST api/dask_clusters/reset`).
+    /// Destroys the resource's cluster and creates it anew with these options (`POST api/dask_clusters/reset`). The new
+    /// cluster's id, if the server tells it.
     ///
     /// # Errors
     /// The server cannot be reached or refuses.
-    pub async fn reset(&self, options: &ClusterOptions) -> Result<()> {
-        self.http.post(self.dress(), &["reset"]).json(options)?.send().await?.no_page()?;
-        Ok(())
+    pub async fn reset(&self, options: &ClusterOptions) -> Result<Option<String>> {
+        let answer = self.http.post(self.dress(), &["reset"]).json(options)?.send().await?.no_page()?;
+        // dask-saturn reads nothing of it.
+        let body = answer.json::<Value>().unwrap_or_default();
+        Ok(body.get("id").and_then(Value::as_str).map(str::to_owned))
     }
 
     /// Where scheduler and dashboard are, for clients outside of Saturn Cloud (`GET …/{id}/info?is_external=true`).

@@ -24,7 +24,12 @@ impl Saturn {
     /// # Errors
     /// HTTPS cannot be set up, for example because this machine has no certificates of authorities.
     pub fn new(settings: Settings) -> Result<Self> {
-        Ok(Self { http: Http::new(settings)? })
+        Ok(Self { http: Http::new(settings, true)? })
+    }
+
+    /// As [`Saturn::new`], without connections that are kept: for a thread whose runtime does not always run.
+    pub(crate) fn without_pool(settings: Settings) -> Result<Self> {
+        Ok(Self { http: Http::new(settings, false)? })
     }
 
     /// By what it was made.

@@ -1,5 +1,7 @@
 //! The public API of 2026.
 
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 use super::http::{Dress, Http};
@@ -12,8 +14,10 @@ use crate::status::Status;
 
 /// Clusters of one page of a list.
 const PAGE: u32 = 100;
-/// Pages of a list that are read at most.
+/// Pages of a list or of logs that are read at most.
 const MOST_PAGES: usize = 1000;
+/// How long reading all pages of something may take, in request timeouts.
+const MOST_TIMEOUTS: u32 = 10;
 
 /// The endpoints of the public API. Made by [`super::Saturn::public`].
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +107,14 @@ pub struct DaskCluster {
 }
 
 impl DaskCluster {
+    /// To what it is attached, where the server tells.
+    pub fn resource(&self) -> Option<Resource> {
+        let one = |id: &Option<String>, kind: fn(String) -> Resource| id.clone().map(kind);
+        one(&self.workspace_id, Resource::Workspace)
+            .or_else(|| one(&self.deployment_id, Resource::Deployment))
+            .or_else(|| one(&self.job_id, Resource::Job))
+    }
+
     /// What it costs in US dollars an hour while it runs, where prices are known. Spot workers cost less.
     pub fn cost_per_hour(&self, sizes: &Sizes) -> Option<f64> {
         sizes.cost_per_hour(&self.worker_size, self.n_workers, &self.scheduler_size)
@@ -138,6 +150,9 @@ pub struct PartSummary {
 pub struct RuntimeSummary {
     /// What the cluster is doing as a whole.
     pub status: Status,
+    /// What manages the cluster inside of Saturn Cloud, if it exists.
+    #[serde(default)]
+    pub kubecluster_summary: Option<PartSummary>,
     /// The scheduler, if it exists.
     #[serde(default)]
     pub scheduler_summary: Option<PartSummary>,
@@ -147,6 +162,9 @@ pub struct RuntimeSummary {
     /// What is wrong.
     #[serde(default, deserialize_with = "null_as_default")]
     pub errors: Vec<String>,
+    /// What it waits for or suffers from, in the server's own form.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub conditions: Vec<serde_json::Value>,
 }
 
 /// A part of a cluster whose logs can be read.
@@ -177,22 +195,22 @@ impl Component {
 #[non_exhaustive]
 pub struct LogLine {
     /// When, in the server's words.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub timestamp: String,
     /// What.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub content: String,
     /// The process group it comes from.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub pod_name: String,
     /// The process it comes from.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub container_name: String,
 }
 
 #[derive(Deserialize)]
 struct ClusterPage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     dask_clusters: Vec<DaskCluster>,
     #[serde(default)]
     next_key: Option<String>,
@@ -200,7 +218,7 @@ struct ClusterPage {
 
 #[derive(Deserialize)]
 struct LogPage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     logs: Vec<LogLine>,
     #[serde(default)]
     next_key: Option<String>,
@@ -213,9 +231,29 @@ struct CreateBody<'a> {
     options: &'a ClusterOptions,
 }
 
+/// The time that reading many pages may take.
+struct Time {
+    begun: Instant,
+    limit: Duration,
+}
+
+impl Time {
+    fn check(&self, what: &str) -> Result<()> {
+        match self.begun.elapsed() > self.limit {
+            true => Err(Error::RequestTimeout { url: what.to_owned(), after: self.limit }),
+            false => Ok(()),
+        }
+    }
+}
+
 impl<'a> Public<'a> {
     pub(super) fn new(http: &'a Http) -> Self {
         Self { http }
+    }
+
+    fn time(&self) -> Time {
+        let limit = self.http.settings.request_timeout().saturating_mul(MOST_TIMEOUTS);
+        Time { begun: Instant::now(), limit }
     }
 
     /// Every cluster that the token may see (`GET api/dask_clusters`, page by page).
@@ -225,7 +263,9 @@ impl<'a> Public<'a> {
     pub async fn list(&self) -> Result<Vec<DaskCluster>> {
         let mut list = Vec::new();
         let mut key: Option<String> = None;
+        let time = self.time();
         for _ in 0..MOST_PAGES {
+            time.check("the list of clusters")?;
             let request =
                 self.http.get(Dress::Public, &[]).query("page_size", PAGE).query_if("next_key", key.as_ref());
             let page: ClusterPage = request.send().await?.json()?;
@@ -287,6 +327,12 @@ impl<'a> Public<'a> {
         self.act(id, "stop").await
     }
 
+    /// As [`Public::stop`], whatever the server says about the cluster then.
+    pub(crate) async fn end(&self, id: &str) -> Result<()> {
+        about(id, self.http.post(Dress::Public, &[id, "stop"]).send().await)?.no_page()?;
+        Ok(())
+    }
+
     /// Stops and starts a cluster (`POST …/{id}/restart`).
     ///
     /// # Errors
@@ -346,7 +392,12 @@ impl<'a> Public<'a> {
     pub async fn logs(&self, id: &str, component: Option<Component>, most: usize) -> Result<Vec<LogLine>> {
         let mut lines = Vec::new();
         let mut key: Option<String> = None;
-        while lines.len() < most {
+        let time = self.time();
+        for _ in 0..MOST_PAGES {
+            if lines.len() >= most {
+                break;
+            }
+            time.check("the logs")?;
             let request = self
                 .http
                 .get(Dress::Public, &[id, "logs"])
@@ -379,6 +430,16 @@ mod tests {
     }
 
     #[test]
+    fn log_lines_and_pages_with_nulls_are_read() {
+        let text = r#"{"logs": [{"content": "x", "timestamp": null, "pod_name": null}], "next_key": null}"#;
+        let page: LogPage = serde_json::from_str(text).unwrap();
+        assert_eq!((page.logs[0].content.as_str(), page.logs[0].pod_name.as_str()), ("x", ""));
+        assert!(serde_json::from_str::<LogPage>(r#"{"logs": null}"#).unwrap().logs.is_empty());
+        let page = r#"{"dask_clusters": null}"#;
+        assert!(serde_json::from_str::<ClusterPage>(page).unwrap().dask_clusters.is_empty());
+    }
+
+    #[test]
     fn a_resource_is_an_object_with_its_kind_of_id() {
         let options = ClusterOptions::new().n_workers(1);
         let body = CreateBody { resource: &Resource::Workspace("w".to_owned()), options: &options };
@@ -389,9 +450,12 @@ mod tests {
     #[test]
     fn a_runtime_summary_needs_only_a_status() {
         let summary: RuntimeSummary = serde_json::from_str(
-            r#"{"status": "pending", "scheduler_summary": null, "worker_summary": {"count": 3, "running_count": 1}}"#,
+            r#"{"status": "pending", "scheduler_summary": null, "worker_summary": {"count": 3, "running_count": 1},
+                "kubecluster_summary": {"status": "running"}, "conditions": [{"type": "Unschedulable"}]}"#,
         )
         .unwrap();
         assert_eq!((summary.worker_summary.count, summary.worker_summary.running_count), (3, 1));
+        assert_eq!(summary.kubecluster_summary.map(|part| part.status), Some(Status::Running));
+        assert_eq!(summary.conditions.len(), 1);
     }
 }

@@ -85,14 +85,22 @@ async fn processes(shared: &Shared, options: &ClusterOptions) -> Result<LocalClu
 
 /// Changes the number of workers in the background.
 pub(super) fn scale(shared: &Arc<Shared>, id: &str) {
-    let (dask, options) = {
+    let scaling = {
         let state = shared.lock();
         let Some(cluster) = state.clusters.get(id) else { return };
-        (cluster.dask.clone(), cluster.options.clone())
+        Arc::clone(&cluster.scaling)
     };
-    let Some(dask) = dask else { return };
-    let (want, threads) = workers(&options, shared.config.most_workers);
+    let (shared, id) = (Arc::clone(shared), id.to_owned());
     tokio::spawn(async move {
+        // One after another, each towards what is wanted when its turn comes.
+        let _turn = scaling.lock().await;
+        let (dask, options) = {
+            let state = shared.lock();
+            let Some(cluster) = state.clusters.get(&id) else { return };
+            (cluster.dask.clone(), cluster.options.clone())
+        };
+        let Some(dask) = dask else { return };
+        let (want, threads) = workers(&options, shared.config.most_workers);
         let running: Vec<usize> =
             dask.workers().into_iter().filter(|worker| worker.running).map(|worker| worker.index).collect();
         for _ in running.len()..want {

@@ -29,8 +29,10 @@ mod state;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
 pub use record::{Authorization, Connection, CsrSummary, Recorded};
@@ -126,6 +128,32 @@ impl EmulatorBuilder {
         self
     }
 
+    /// The name of every scheduler's address, instead of one for each cluster: the newest cluster is behind it. With
+    /// `localhost`, a name that resolves everywhere, clients need no special way to it.
+    pub fn host(mut self, name: impl Into<String>) -> Self {
+        self.config.host = Some(name.into());
+        self
+    }
+
+    /// The name that schedulers' certificates are made out to, instead of that of their address.
+    pub fn certificate_name(mut self, name: impl Into<String>) -> Self {
+        self.config.certificate_name = Some(name.into());
+        self
+    }
+
+    /// How long clients' certificates are valid (default 30 days); whole seconds. Zero: they have expired when they are
+    /// made.
+    pub fn certificate_lifetime(mut self, lifetime: Duration) -> Self {
+        self.config.certificate_lifetime = lifetime;
+        self
+    }
+
+    /// Tells this address of every scheduler, such as `tcp://10.0.23.16:8786`.
+    pub fn tells_address(mut self, address: impl Into<String>) -> Self {
+        self.config.tells_address = Some(address.into());
+        self
+    }
+
     /// How requests fail, tried in order.
     pub fn fault(mut self, fault: Fault) -> Self {
         self.config.faults.push(fault);
@@ -159,8 +187,8 @@ impl EmulatorBuilder {
         let bind = |port| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let http = bind(self.port).map_err(io("listen for the emulator's HTTP API"))?;
         let proxy = bind(0).map_err(io("listen for the emulator's schedulers"))?;
-        // Taken and given back: a port at which surely nothing listens for a while.
-        let dead = bind(0).and_then(|socket| socket.local_addr()).map_err(io("find a free port"))?.port();
+        let dead = TcpSocket::new_v4().map_err(io("find a free port"))?;
+        dead.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).map_err(io("find a free port"))?;
         let address = http.local_addr().map_err(io("ask for the emulator's address"))?;
         let proxy_port = proxy.local_addr().map_err(io("ask for the emulator's address"))?.port();
         let shared = Shared::new(self.config, format!("http://{address}"), proxy_port, dead);
@@ -243,6 +271,16 @@ impl Emulator {
     /// Every cluster so far, with what it is doing.
     pub fn clusters(&self) -> Vec<(String, Status)> {
         self.shared.clusters()
+    }
+
+    /// Cuts every connection to a scheduler. Clients may connect again.
+    pub fn drop_connections(&self) {
+        self.shared.dropped.send_modify(|count| *count += 1);
+    }
+
+    /// From now on the token is refused as expired.
+    pub fn expire_token(&self) {
+        self.shared.token_expired.store(true, Ordering::Release);
     }
 
     /// Adds a way in which requests fail.

@@ -88,7 +88,13 @@ impl Authority {
     }
 
     /// Certifies a client: its certificate and the authority's, as PEM.
-    pub(super) fn sign(&self, cluster_id: &str, csr: &str, chain: Chain) -> Outcome<String> {
+    pub(super) fn sign(
+        &self,
+        cluster_id: &str,
+        csr: &str,
+        chain: Chain,
+        lifetime: Duration,
+    ) -> Outcome<String> {
         let summary = summarize(csr)?;
         let wanted = format!("CN=Dask Client {cluster_id}");
         if summary.subject != wanted {
@@ -100,6 +106,10 @@ impl Authority {
         let spki = SubjectPublicKeyInfo::from_der(request.certification_request_info.subject_pki.raw)
             .map_err(text)?;
         let mut leaf = params(&format!("Dask Client {cluster_id}"), Vec::new())?;
+        let now = SystemTime::now();
+        let end =
+            if lifetime.is_zero() { now - Duration::from_secs(2) } else { now + lifetime.min(DAY * 3650) };
+        leaf.not_after = end.into();
         leaf.is_ca = IsCa::ExplicitNoCa;
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         leaf.use_authority_key_identifier_extension = true;

@@ -31,9 +31,9 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) {
     let mut record = Connection { server_name: name.clone(), protocols, client: None, refused: None };
     let found = {
         let state = shared.lock();
-        let mut clusters = state.clusters.values();
+        let mut clusters = state.order.iter().rev().filter_map(|id| state.clusters.get(id));
         let cluster = clusters
-            .find(|cluster| name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&cluster.host())));
+            .find(|cluster| name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&cluster.host)));
         cluster.map(|cluster| (Arc::clone(&cluster.authority), cluster.dask.as_ref().map(|dask| dask.port())))
     };
     let Some((authority, port)) = found else {
@@ -64,7 +64,11 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) {
     match scheduler {
         Some(mut scheduler) => {
             drop(scheduler.set_nodelay(true));
-            drop(tokio::io::copy_bidirectional(&mut tls, &mut scheduler).await);
+            let mut dropped = shared.dropped.subscribe();
+            tokio::select! {
+                copied = tokio::io::copy_bidirectional(&mut tls, &mut scheduler) => drop(copied),
+                _ = dropped.changed() => {}
+            }
         }
         None => drop(tls.shutdown().await),
     }

@@ -36,6 +36,11 @@ fn refuse(status: u16, message: impl AsRef<str>) -> Reply {
     json_reply(status, &json!({ "message": message.as_ref() }))
 }
 
+/// The request is larger than any that this API has.
+pub(super) fn too_large() -> Reply {
+    refuse(413, "the request is too large")
+}
+
 fn page(status: u16) -> Reply {
     let body =
         "<!DOCTYPE html>\n<html><head><title>Saturn Cloud</title></head><body></body></html>".to_owned();
@@ -171,7 +176,9 @@ fn create_public(
 
 fn insert(shared: &Shared, owner: String, options: ClusterOptions, status: Status) -> Result<String, Reply> {
     let id = uuid::Uuid::new_v4().simple().to_string();
-    let authority = Authority::new(&state::host(&id), shared.config.chain)
+    let host = shared.host_of(&id);
+    let name = shared.config.certificate_name.as_deref().unwrap_or(&host);
+    let authority = Authority::new(name, shared.config.chain)
         .map_err(|error| refuse(500, format!("no authority could be made: {error}")))?;
     let cluster = Cluster {
         id: id.clone(),
@@ -183,6 +190,8 @@ fn insert(shared: &Shared, owner: String, options: ClusterOptions, status: Statu
         created_at: "2026-01-01T00:00:00+00:00".to_owned(),
         authority: Arc::new(authority),
         dask: None,
+        host,
+        scaling: Arc::default(),
         generation: 0,
     };
     let mut state = shared.lock();
@@ -286,9 +295,8 @@ fn look(shared: &Shared, id: &str, what: &str, request: &Recorded) -> Outcome {
     match what {
         "info" => {
             let outside = request.query.get("is_external").is_some_and(|value| value == "true");
-            let port = if shared.config.unreachable { shared.dead_port } else { shared.proxy_port };
             let inside = || cluster.dask.as_ref().map(|dask| dask.address()).unwrap_or_default();
-            let address = if outside { format!("tls://{}:{port}", cluster.host()) } else { inside() };
+            let address = if outside { shared.outside(cluster) } else { inside() };
             let dashboard = format!("{}/dashboard/{id}", shared.url);
             Ok(ok(&json!({ "scheduler_address": address, "dashboard_link": dashboard })))
         }
@@ -370,7 +378,8 @@ fn act(shared: &Arc<Shared>, id: &str, what: &str, request: &Recorded) -> Outcom
             }
             let authority = Arc::clone(&cluster.authority);
             drop(state);
-            let signed = authority.sign(id, &request.body, shared.config.chain);
+            let lifetime = shared.config.certificate_lifetime;
+            let signed = authority.sign(id, &request.body, shared.config.chain, lifetime);
             let body =
                 signed.map_err(|error| refuse(400, format!("the request cannot be signed: {error}")))?;
             Ok(Reply { status: 200, content_type: "application/x-pem-file".to_owned(), body })

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -69,17 +70,17 @@ fn listener(listener: StdListener) -> std::io::Result<TcpListener> {
 async fn answer(
     shared: Arc<Shared>,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let (head, body) = request.into_parts();
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let path = head.uri.path().to_owned();
     let query = reqwest::Url::parse(&format!("http://emulator{}", head.uri)).ok();
     let query = query.map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default();
     let authorization = authorization(&shared, header(AUTHORIZATION.as_str()).as_deref());
-    let body = match Limited::new(body, MOST_BYTES).collect().await {
-        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
-        Err(_) => String::new(),
-    };
+    let body = Limited::new(body, MOST_BYTES).collect().await;
+    let body = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
+    let too_large = body.is_err();
+    let body = body.unwrap_or_default();
     let csr = if path.ends_with("/csr") { pki::summarize(&body).ok() } else { None };
     let mut recorded = Recorded {
         method: head.method.as_str().to_owned(),
@@ -92,9 +93,21 @@ async fn answer(
         csr,
         status: 0,
     };
-    let reply = match shared.fault(&recorded.method, &recorded.path) {
-        Some(fault) => Reply { status: fault.status, content_type: fault.content_type, body: fault.body },
-        None => routes::route(&shared, &recorded),
+    let fault = shared.fault(&recorded.method, &recorded.path);
+    let executes = !too_large && fault.as_ref().is_none_or(|fault| fault.executes);
+    let executed = executes.then(|| routes::route(&shared, &recorded));
+    let cut = fault.as_ref().is_some_and(|fault| fault.cuts);
+    let reply = match (fault, executed) {
+        _ if too_large => routes::too_large(),
+        (Some(fault), executed) => {
+            tokio::time::sleep(fault.delay).await;
+            match executed.filter(|_| fault.passes()) {
+                Some(reply) => reply,
+                None => Reply { status: fault.status, content_type: fault.content_type, body: fault.body },
+            }
+        }
+        (None, Some(reply)) => reply,
+        (None, None) => routes::too_large(),
     };
     recorded.status = reply.status;
     if recorded.csr.is_some() {
@@ -102,6 +115,9 @@ async fn answer(
     }
     tracing::debug!(method = recorded.method, path = recorded.path, status = reply.status, "emulated");
     shared.record(recorded);
+    if cut {
+        return Err(std::io::Error::other("this connection shall be cut"));
+    }
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));
     *response.status_mut() =
         hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
@@ -116,6 +132,9 @@ fn authorization(shared: &Shared, header: Option<&str>) -> Authorization {
         return Authorization::Missing;
     };
     let config = &shared.config;
+    if token == config.token && shared.token_expired.load(Ordering::Acquire) {
+        return Authorization::Expired;
+    }
     if config.expired.iter().any(|expired| expired == token) {
         return Authorization::Expired;
     }

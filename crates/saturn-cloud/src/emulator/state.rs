@@ -1,17 +1,23 @@
 //! What the emulator knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dask_local::LocalCluster;
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
 
 use super::pki::Authority;
 use super::record::{Connection, Recorded};
 use crate::options::ClusterOptions;
 use crate::sizes::InstanceSize;
 use crate::status::Status;
+
+/// Requests and connections that are remembered at most; the oldest are forgotten first.
+const REMEMBERED: usize = 10_000;
 
 /// What becomes of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +67,13 @@ pub struct Fault {
     pub content_type: String,
     /// The answer.
     pub body: String,
+    /// The request is carried out first, and only its answer is lost.
+    pub executes: bool,
+    /// The connection is cut instead of answering.
+    pub cuts: bool,
+    /// How long the answer takes. Given alone, the request is carried out and answered properly.
+    pub delay: Duration,
+    passes: bool,
 }
 
 impl Fault {
@@ -74,7 +87,28 @@ impl Fault {
             status,
             content_type: "application/json".to_owned(),
             body: json!({ "message": message }).to_string(),
+            executes: false,
+            cuts: false,
+            delay: Duration::ZERO,
+            passes: false,
         }
+    }
+
+    /// Requests whose path ends like this are not answered: the connection is cut.
+    pub fn cut(path_ends: impl Into<String>) -> Self {
+        Self { cuts: true, ..Self::new(path_ends, 500, "") }
+    }
+
+    /// Requests whose path ends like this are carried out at once, and answered after that long.
+    pub fn slow(path_ends: impl Into<String>, delay: Duration) -> Self {
+        Self { passes: true, executes: true, delay, ..Self::new(path_ends, 500, "") }
+    }
+
+    /// The request is carried out first; then it fails.
+    #[must_use]
+    pub fn after_executing(mut self) -> Self {
+        self.executes = true;
+        self
     }
 
     /// Every request whose path ends like this gets a web page.
@@ -103,6 +137,11 @@ impl Fault {
     pub fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
+    }
+
+    /// Whether it is answered properly, only late.
+    pub(super) fn passes(&self) -> bool {
+        self.passes
     }
 
     /// Whether this request fails; counts it.
@@ -146,6 +185,10 @@ pub(super) struct Config {
     pub(super) outcome: Outcome,
     pub(super) chain: Chain,
     pub(super) unreachable: bool,
+    pub(super) host: Option<String>,
+    pub(super) certificate_name: Option<String>,
+    pub(super) certificate_lifetime: Duration,
+    pub(super) tells_address: Option<String>,
     pub(super) faults: Vec<Fault>,
     pub(super) most_workers: usize,
     pub(super) listen: Listen,
@@ -166,6 +209,10 @@ impl Default for Config {
             outcome: Outcome::Ready,
             chain: Chain::Proper,
             unreachable: false,
+            host: None,
+            certificate_name: None,
+            certificate_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
+            tells_address: None,
             faults: Vec::new(),
             most_workers: 8,
             listen: Listen(None),
@@ -185,16 +232,15 @@ pub(super) struct Cluster {
     pub(super) created_at: String,
     pub(super) authority: Arc<Authority>,
     pub(super) dask: Option<Arc<LocalCluster>>,
+    /// The name by which TLS clients ask for it.
+    pub(super) host: String,
+    /// Held while workers are started or stopped.
+    pub(super) scaling: Arc<tokio::sync::Mutex<()>>,
     /// Counts starts, so that a start that was overtaken changes nothing any more.
     pub(super) generation: u64,
 }
 
 impl Cluster {
-    /// The name by which TLS clients ask for it.
-    pub(super) fn host(&self) -> String {
-        host(&self.id)
-    }
-
     pub(super) fn describe(&self, url: &str) -> Value {
         let worker_size = self.options.worker_size.clone().unwrap_or_else(|| "medium".to_owned());
         let scheduler_size = self.options.scheduler_size.clone().unwrap_or_else(|| "medium".to_owned());
@@ -212,7 +258,7 @@ impl Cluster {
             "nprocs": self.options.nprocs.unwrap_or(1),
             "nthreads": self.options.nthreads.unwrap_or(2),
             "scheduler_url": self.dask.as_ref().map(|dask| dask.address()),
-            "subdomain": self.host(),
+            "subdomain": self.host,
             "image": "emulated",
             "created_at": self.created_at,
             "status": self.status,
@@ -227,25 +273,25 @@ impl Cluster {
     }
 }
 
-pub(super) fn host(id: &str) -> String {
-    format!("d-{}.localhost", id.get(..12).unwrap_or(id))
-}
-
 #[derive(Default)]
 pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     pub(super) clusters: BTreeMap<String, Cluster>,
     /// Ids in the order in which the clusters were made.
     pub(super) order: Vec<String>,
-    requests: Vec<Recorded>,
-    connections: Vec<Connection>,
+    requests: VecDeque<Recorded>,
+    connections: VecDeque<Connection>,
 }
 
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) url: String,
     pub(super) proxy_port: u16,
-    pub(super) dead_port: u16,
+    /// Bound, so that nobody else gets its port, and not listening.
+    dead: TcpSocket,
+    /// Changes when every connection to a scheduler is to end.
+    pub(super) dropped: watch::Sender<u64>,
+    pub(super) token_expired: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -259,9 +305,23 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: Config, url: String, proxy_port: u16, dead_port: u16) -> Arc<Self> {
+    pub(super) fn new(config: Config, url: String, proxy_port: u16, dead: TcpSocket) -> Arc<Self> {
         let state = State { faults: config.faults.clone(), ..State::default() };
-        Arc::new(Self { config, url, proxy_port, dead_port, state: Mutex::new(state) })
+        let (dropped, token_expired) = (watch::Sender::new(0), AtomicBool::new(false));
+        Arc::new(Self { config, url, proxy_port, dead, dropped, token_expired, state: Mutex::new(state) })
+    }
+
+    /// The name by which TLS clients ask for a cluster.
+    pub(super) fn host_of(&self, id: &str) -> String {
+        let own = || format!("d-{}.localhost", id.get(..12).unwrap_or(id));
+        self.config.host.clone().unwrap_or_else(own)
+    }
+
+    /// The scheduler's address for clients outside.
+    pub(super) fn outside(&self, cluster: &Cluster) -> String {
+        let dead = || self.dead.local_addr().map_or(1, |address| address.port());
+        let port = if self.config.unreachable { dead() } else { self.proxy_port };
+        self.config.tells_address.clone().unwrap_or_else(|| format!("tls://{}:{port}", cluster.host))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -269,11 +329,11 @@ impl Shared {
     }
 
     pub(super) fn requests(&self) -> Vec<Recorded> {
-        self.lock().requests.clone()
+        self.lock().requests.iter().cloned().collect()
     }
 
     pub(super) fn connections(&self) -> Vec<Connection> {
-        self.lock().connections.clone()
+        self.lock().connections.iter().cloned().collect()
     }
 
     pub(super) fn clusters(&self) -> Vec<(String, Status)> {
@@ -283,11 +343,11 @@ impl Shared {
     }
 
     pub(super) fn record(&self, request: Recorded) {
-        self.lock().requests.push(request);
+        remember(&mut self.lock().requests, request);
     }
 
     pub(super) fn connected(&self, connection: Connection) {
-        self.lock().connections.push(connection);
+        remember(&mut self.lock().connections, connection);
     }
 
     /// The fault that this request runs into.
@@ -301,6 +361,13 @@ impl Shared {
         let cluster = state.clusters.get_mut(id).filter(|cluster| cluster.generation == generation);
         cluster.map(change).is_some()
     }
+}
+
+fn remember<T>(list: &mut VecDeque<T>, one: T) {
+    if list.len() >= REMEMBERED {
+        list.pop_front();
+    }
+    list.push_back(one);
 }
 
 /// The machines on offer. Names are like those of the service, prices made up.
