@@ -209,6 +209,8 @@ async fn a_client_that_connects_again_has_another_certificate() {
     cluster.wait_for_workers(&client, 1, PATIENCE).await.unwrap();
     let certificates = || emulator.requests().iter().filter(|request| request.csr.is_some()).count();
     assert!(certificates() >= 1);
+    // The stream to the scheduler begins with the first task.
+    assert_eq!(client.call::<i64>(py("operator:add").args((1, 1))).await.unwrap(), 2);
     // The first one is of no use any more.
     tokio::time::sleep(lifetime + Duration::from_secs(1)).await;
     let before = certificates();

@@ -1,11 +1,16 @@
 //! `dask-rs saturn` as scripts see it: lines of JSON, and exit codes.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use saturn_cloud::Status;
 use saturn_cloud::emulator::{Chain, Emulator, EmulatorBuilder, Outcome};
 use serde_json::Value as Json;
+
+/// No test waits longer than this for anything.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 fn command(emulator: &Emulator, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dask-rs"));
@@ -59,7 +64,7 @@ fn from_nothing_to_healthy_and_down_again() {
     assert_eq!((&status[0]["status"], &status[0]["n_workers"]), (&"running".into(), &1.into()));
     let logs = lines(&run(&emulator, &["logs", id, "--component", "scheduler", "-o", "json"]));
     assert!(logs.iter().any(|line| line["content"].as_str().unwrap().contains("Scheduler at")), "{logs:?}");
-    let down = run(&emulator, &["down", "--all"]);
+    let down = run(&emulator, &["down", "--all", "--yes"]);
     assert_eq!((down.status.code(), &lines(&down)[0]["status"]), (Some(0), &"closed".into()));
     assert!(run(&emulator, &["list"]).stdout.is_empty());
     assert_eq!(emulator.clusters()[0].1, Status::Closed);
@@ -76,7 +81,7 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
         assert_eq!(left, 0, "{:?}", emulator.clusters());
         (output.status.code().unwrap(), stderr(&output))
     };
-    let delay = std::time::Duration::from_millis(20);
+    let delay = Duration::from_millis(20);
     for (builder, more, code, words) in [
         (bare(), &["--worker-size", "huge"][..], 1, "8xlarge"),
         (bare(), &["--nthreads", "0"], 1, "at least one thread"),
@@ -84,6 +89,14 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
         (bare().delay(delay).chain(Chain::Short), &[], 2, "1 certificate(s)"),
         (bare().delay(delay).chain(Chain::Foreign), &[], 2, "did not sign"),
         (bare().outcome(Outcome::Never), &["--deadline", "500ms"], 4, "it was closed"),
+        (bare().tells_address("tcp://10.0.23.16:8786"), &[], 2, "not encrypted"),
+        (
+            bare().delay(delay).certificate_lifetime(Duration::ZERO),
+            &[],
+            2,
+            "does not accept this client's certificate",
+        ),
+        (bare(), &["--tls-verify", "pinned"], 1, "--tls-ca-file"),
         (bare().outcome(Outcome::Error(vec!["no quota".to_owned()])), &[], 4, "no quota"),
     ] {
         let (got, said) = up(builder, more);
@@ -99,4 +112,316 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
     let nowhere =
         command(&emulator, &["sizes"]).env("SATURN_BASE_URL", "http://127.0.0.1:1").output().unwrap();
     assert_eq!(nowhere.status.code(), Some(2), "{}", stderr(&nowhere));
+}
+
+/// A command that is under way.
+struct Running {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+    seen: Vec<Json>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                drop(sender.send(line));
+            }
+        });
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    fn up(emulator: &Emulator, more: &[&str]) -> Self {
+        let base = ["up", "--project-id", emulator.project_id(), "--poll", "100ms"];
+        Self::start(command(emulator, &[&base[..], more].concat()))
+    }
+
+    /// Waits for a line that is wanted.
+    fn until(&mut self, wanted: impl Fn(&Json) -> bool) -> Json {
+        loop {
+            let line = match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => serde_json::from_str(&line).unwrap(),
+                Err(_) => panic!("it did not come: {:?}\n{}", self.seen, self.said()),
+            };
+            self.seen.push(line);
+            let line = self.seen.last().unwrap();
+            if wanted(line) {
+                return line.clone();
+            }
+        }
+    }
+
+    fn event(&mut self, name: &str) -> Json {
+        self.until(|line| line["event"] == name)
+    }
+
+    fn interrupt(&self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    }
+
+    fn said(&mut self) -> String {
+        let mut text = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// The exit code and what was said.
+    fn end(mut self) -> (i32, String) {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if begun.elapsed() > PATIENCE {
+                self.child.kill().unwrap();
+                panic!("it does not end: {:?}", self.seen);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        (status.code().unwrap(), self.said())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn statuses(emulator: &Emulator) -> Vec<Status> {
+    emulator.clusters().into_iter().map(|(_, status)| status).collect()
+}
+
+#[test]
+fn ctrl_c_closes_what_was_started() {
+    // While it starts.
+    let emulator = Emulator::builder().dask(false).outcome(Outcome::Never).start().unwrap();
+    let mut up = Running::up(&emulator, &[]);
+    let id = up.event("status")["id"].as_str().unwrap().to_owned();
+    up.interrupt();
+    let (code, said) = up.end();
+    assert_eq!((code, statuses(&emulator)), (3, vec![Status::Closed]), "{said}");
+    assert!(said.contains(&format!("given up; cluster {id} was closed")), "{said}");
+    // What is to be kept is named.
+    let mut up = Running::up(&emulator, &["--keep"]);
+    let id = up.event("status")["id"].as_str().unwrap().to_owned();
+    up.interrupt();
+    let (code, said) = up.end();
+    assert_eq!((code, emulator.clusters().pop().unwrap().1.is_over()), (3, false), "{said}");
+    assert!(said.contains(&format!("cluster {id} is left running")), "{said}");
+    assert!(said.contains(&format!("saturn down {id}")), "{said}");
+    // One that is asked to close and does not.
+    let emulator = Emulator::builder().dask(false).outcome(Outcome::Never);
+    let emulator = emulator.fault(saturn_cloud::emulator::Fault::new("/close", 403, "no")).start().unwrap();
+    let mut up = Running::up(&emulator, &[]);
+    let id = up.event("status")["id"].as_str().unwrap().to_owned();
+    up.interrupt();
+    let (code, said) = up.end();
+    assert_eq!(code, 3, "{said}");
+    assert!(
+        said.contains(&id) && said.contains("may run and cost") && !said.contains("was closed"),
+        "{said}"
+    );
+}
+
+#[test]
+fn ctrl_c_closes_while_waiting_for_workers_and_under_a_time_limit() {
+    let emulator = Emulator::builder().most_workers(1).start().unwrap();
+    let mut up = Running::up(&emulator, &["--n-workers", "3", "--nthreads", "1"]);
+    let parts = up.event("components");
+    assert_eq!(parts["workers"]["count"], 3);
+    let workers = up.until(|line| line["event"] == "workers" && line["workers"] == 1);
+    assert_eq!(workers["wanted"], 3);
+    up.interrupt();
+    let (code, said) = up.end();
+    assert_eq!((code, statuses(&emulator)), (3, vec![Status::Closed]), "{said}");
+    assert!(said.contains("given up") && said.contains("was closed"), "{said}");
+    // Under --close-after that is the proper end.
+    let mut up = Running::up(&emulator, &["--n-workers", "1", "--nthreads", "1", "--close-after", "1h"]);
+    up.event("up");
+    up.interrupt();
+    let (code, said) = up.end();
+    assert_eq!((code, statuses(&emulator)), (0, vec![Status::Closed; 2]), "{said}");
+    assert!(said.contains("the cluster was closed"), "{said}");
+    // The time limit itself.
+    let mut up = Running::up(&emulator, &["--n-workers", "1", "--nthreads", "1", "--close-after", "40s"]);
+    up.event("up");
+    let (code, said) = up.end();
+    assert_eq!((code, statuses(&emulator)), (0, vec![Status::Closed; 3]), "{said}");
+}
+
+#[test]
+fn a_cluster_that_dies_before_its_time_is_a_failure() {
+    let emulator = Emulator::builder().outcome(Outcome::Dies(Duration::from_secs(15))).start().unwrap();
+    let mut up = Running::up(&emulator, &["--n-workers", "1", "--nthreads", "1", "--close-after", "1h"]);
+    up.event("up");
+    let (code, said) = up.end();
+    assert_eq!((code, statuses(&emulator)), (4, vec![Status::Closed]), "{said}");
+    assert!(said.contains("is error before its time was up"), "{said}");
+}
+
+#[test]
+fn a_cluster_is_attached_to_reset_and_reached_by_another_way() {
+    let emulator = Emulator::builder().start().unwrap();
+    let one = ["--n-workers", "1", "--nthreads", "1"];
+    let first = Running::up(&emulator, &one).event("up")["id"].clone();
+    // More workers than it has are no reason to wait: the options are those of a new cluster.
+    let mut up = Running::up(&emulator, &["--n-workers", "5", "--worker-size", "8xlarge"]);
+    let last = up.event("up");
+    let (code, said) = up.end();
+    assert_eq!((code, &last["id"]), (0, &first), "{said}");
+    // Nor does it cost what the options would.
+    assert_eq!(last["cost_per_hour_usd"], 0.12);
+    // By its id.
+    let mut up = Running::start(command(&emulator, &["up", "--cluster-id", first.as_str().unwrap()]));
+    assert_eq!(up.event("up")["id"], first);
+    assert_eq!(up.end().0, 0);
+    // Through another host and port; the name stays that of the address.
+    let via = format!("127.0.0.1:{}", emulator.scheduler_port());
+    let mut up = Running::up(&emulator, &["--connect-via", &via]);
+    assert_eq!(up.event("up")["id"], first);
+    assert_eq!(up.end().0, 0);
+    let wrong = run(&emulator, &["up", "--connect-via", "127.0.0.1:many"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let dead = run(&emulator, &["up", "--project-id", emulator.project_id(), "--connect-via", "127.0.0.1:1"]);
+    assert_eq!(dead.status.code(), Some(2), "{}", stderr(&dead));
+    assert!(stderr(&dead).contains("is left running"), "{}", stderr(&dead));
+    assert_eq!(statuses(&emulator), [Status::Running]);
+    // Anew.
+    let mut up = Running::up(&emulator, &[&one[..], &["--reset", "--keep"]].concat());
+    let second = up.event("up")["id"].clone();
+    assert_eq!(up.end().0, 0);
+    assert_ne!(second, first);
+    assert_eq!(statuses(&emulator), [Status::Closed, Status::Running]);
+    // For a workspace.
+    let workspace =
+        ["up", "--workspace-id", emulator.workspace_id(), "--poll", "100ms", "--close-after", "1h"];
+    let mut up = Running::start(command(&emulator, &[&workspace[..], &one[..]].concat()));
+    up.event("up");
+    up.interrupt();
+    assert_eq!(up.end().0, 0);
+    assert_eq!(statuses(&emulator), [Status::Closed, Status::Running, Status::Stopped]);
+}
+
+#[test]
+fn what_runs_is_listed_and_everything_is_closed_only_when_that_is_meant() {
+    let emulator = Emulator::builder().dask(false).start().unwrap();
+    let sizes = run(&emulator, &["sizes"]);
+    assert_eq!(sizes.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&sizes.stdout).into_owned();
+    assert!(text.contains("8xlarge") && text.contains("2.40") && text.contains("not available"), "{text}");
+    let sizes = lines(&run(&emulator, &["sizes", "-o", "json"]));
+    assert!(sizes.iter().any(|size| size["name"] == "8xlarge" && size["price_per_hour"] == 2.4));
+    assert!(stderr(&run(&emulator, &["list"])).contains("nothing runs"));
+    assert_eq!(run(&emulator, &["down", "--all"]).status.code(), Some(0));
+    // Without a scheduler behind the door, `up` leaves what it is to keep.
+    let up = run(&emulator, &["up", "--project-id", emulator.project_id(), "--keep"]);
+    assert_eq!(up.status.code(), Some(2), "{}", stderr(&up));
+    let (id, _) = emulator.clusters().pop().unwrap();
+    let list = run(&emulator, &["list"]);
+    let text = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(text.contains(&id) && text.contains("running") && text.contains("0.12"), "{text}");
+    let status = run(&emulator, &["status", &id]);
+    let text = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(text.contains("status     running") && text.contains("USD/h      0.12"), "{text}");
+    assert_eq!(run(&emulator, &["logs", &id]).status.code(), Some(0));
+    let all = run(&emulator, &["down", "--all"]);
+    assert_eq!((all.status.code(), all.stdout.is_empty()), (Some(1), true));
+    assert!(stderr(&all).contains(&id) && stderr(&all).contains("--yes"), "{}", stderr(&all));
+    assert_eq!(statuses(&emulator), [Status::Running]);
+    assert_eq!(run(&emulator, &["down", "--all", "--yes"]).status.code(), Some(0));
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+    let unknown = run(&emulator, &["down", "c9"]);
+    assert_eq!(unknown.status.code(), Some(3));
+    assert!(stderr(&unknown).contains("c9"));
+}
+
+/// Runs a command on a terminal of its own; the exit code, and everything it wrote.
+fn on_a_terminal(mut command: Command, typed: &str) -> (i32, String) {
+    let script = "import os,pty,sys\n\
+        status = pty.spawn(sys.argv[1:])\n\
+        sys.exit(os.waitstatus_to_exitcode(status))";
+    let mut on = Command::new("timeout");
+    on.args(["150", "python3", "-c", script]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            on.env(name, value);
+        }
+    }
+    command = on;
+    let child =
+        command.env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), typed.as_bytes()).unwrap();
+    // The input stays open: its end would end the terminal.
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_terminal_shows_a_bar_with_counts_and_is_asked() {
+    let emulator =
+        Emulator::builder().delay(Duration::from_secs(2)).warning("prices are high").start().unwrap();
+    let options = ["up", "--project-id", emulator.project_id(), "--n-workers", "2", "--nthreads", "1"];
+    let more = ["--worker-size", "8xlarge", "--scheduler-size", "2xlarge", "--poll", "100ms"];
+    let (code, shown) = on_a_terminal(command(&emulator, &[&options[..], &more[..]].concat()), "");
+    assert_eq!(code, 0, "{shown}");
+    for words in [
+        "starting",
+        "scheduler pending, workers 0/2",
+        "scheduler running, workers 2/2",
+        "(about 5.40 USD/h when up)",
+        "warning   prices are high",
+        "ready     tls://",
+        r#""status":"OK""#,
+    ] {
+        assert!(shown.contains(words), "{words:?} is missing: {shown}");
+    }
+    // Closing everything is asked for.
+    let (code, shown) = on_a_terminal(command(&emulator, &["down", "--all"]), "no\n");
+    assert_eq!((code, statuses(&emulator)), (1, vec![Status::Running]), "{shown}");
+    let (code, shown) = on_a_terminal(command(&emulator, &["down", "--all"]), "yes\n");
+    assert_eq!((code, statuses(&emulator)), (0, vec![Status::Closed]), "{shown}");
+}
+
+#[test]
+fn the_emulator_runs_as_a_program_of_its_own() {
+    let mut emulate = Command::new(env!("CARGO_BIN_EXE_dask-rs"));
+    emulate.args([
+        "saturn",
+        "emulate",
+        "--token",
+        "t0ken",
+        "--warning",
+        "it is emulated",
+        "--fail",
+        "/logs=500",
+    ]);
+    let mut emulator = Running::start(emulate);
+    let told = emulator.until(|line| line["url"].is_string());
+    let with = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dask-rs"));
+        let token = told["token"].as_str().unwrap();
+        command.arg("saturn").args(args).env("SATURN_BASE_URL", told["url"].as_str().unwrap());
+        command.env("SATURN_TOKEN", token);
+        command
+    };
+    let project = told["project_id"].as_str().unwrap();
+    let options = ["up", "--project-id", project, "--n-workers", "1", "--nthreads", "1", "--poll", "100ms"];
+    let mut up = Running::start(with(&options));
+    let last = up.event("up");
+    assert!(up.seen.iter().any(|line| line["text"] == "it is emulated"));
+    assert_eq!(up.end().0, 0);
+    let id = last["id"].as_str().unwrap();
+    assert_eq!(with(&["logs", id]).output().unwrap().status.code(), Some(3));
+    assert_eq!(with(&["down", id]).output().unwrap().status.code(), Some(0));
+    emulator.interrupt();
+    assert_eq!(emulator.end().0, 0);
 }

@@ -43,6 +43,7 @@ pub struct SaturnCluster {
     via: Option<(String, Option<u16>)>,
     connect_timeout: Duration,
     guard: Option<Arc<Guard>>,
+    options_apply: bool,
 }
 
 impl fmt::Debug for SaturnCluster {
@@ -71,6 +72,7 @@ impl SaturnCluster {
         cost: Option<f64>,
         builder: &ClusterBuilder,
         guard: Option<Arc<Guard>>,
+        options_apply: bool,
     ) -> Self {
         Self {
             saturn,
@@ -83,6 +85,7 @@ impl SaturnCluster {
             via: builder.via.clone(),
             connect_timeout: builder.connect_timeout,
             guard,
+            options_apply,
         }
     }
 
@@ -332,6 +335,11 @@ impl SaturnCluster {
     /// The server cannot be reached, refuses, or has no logs (servers before 2026).
     pub async fn logs(&self, component: Option<Component>, most: usize) -> Result<Vec<LogLine>> {
         self.saturn.public().logs(&self.id, component, most).await
+    }
+
+    /// Whether the cluster was made with the options that were asked for. One that existed before keeps its own.
+    pub fn options_apply(&self) -> bool {
+        self.options_apply
     }
 
     /// Whether the cluster is closed when this value is dropped.

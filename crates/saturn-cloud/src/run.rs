@@ -26,6 +26,8 @@ struct Found {
     id: String,
     dashboard: Option<String>,
     cost: Option<f64>,
+    /// It was made with the options of this start.
+    options_apply: bool,
 }
 
 /// What was seen of a cluster's parts.
@@ -123,6 +125,7 @@ impl Run {
             found.cost,
             &self.builder,
             guard,
+            found.options_apply,
         ))
     }
 
@@ -227,13 +230,14 @@ impl Run {
         let mut status = Status::Pending;
         let (mut answered, mut failures, mut watch, mut parts) =
             (false, 0, Watch::default(), Parts::default());
-        let mut cost = None;
+        let (mut cost, mut options_apply) = (None, true);
         loop {
             let answer = guard.legacy(&self.builder.options).await;
             match self.in_time(answer, &status) {
                 Ok(reply) => {
                     let found = !answered && !self.builder.reset && reply.status.is_ready();
                     if !answered {
+                        options_apply = !found;
                         // The options are not those of a cluster that was there before.
                         cost = match (found, &reply.id) {
                             (true, Some(id)) => price(saturn, id, sizes).await,
@@ -257,7 +261,7 @@ impl Run {
                             url: "the request to create a cluster".to_owned(),
                             reason: format!("the cluster is {status}, but there is no id"),
                         })?;
-                        return Ok(Found { id, dashboard: None, cost });
+                        return Ok(Found { id, dashboard: None, cost, options_apply });
                     }
                     watch.look(&status, reply.id.as_deref(), reply.errors)?;
                     if let Some(id) = &reply.id {
@@ -279,6 +283,7 @@ impl Run {
         known: DaskCluster,
         sizes: &Sizes,
     ) -> Result<Found> {
+        let options_apply = !matches!(self.builder.target, Target::Cluster(_));
         let mut cluster = known;
         self.warn(&cluster.warnings);
         self.status(&cluster.status);
@@ -292,7 +297,7 @@ impl Run {
         loop {
             if cluster.status.is_ready() {
                 let cost = cluster.cost_per_hour(sizes);
-                return Ok(Found { id: cluster.id, dashboard: cluster.url, cost });
+                return Ok(Found { id: cluster.id, dashboard: cluster.url, cost, options_apply });
             }
             watch.look(&cluster.status, Some(&cluster.id), cluster.errors.clone())?;
             self.components(saturn, &cluster.id, &mut parts).await;

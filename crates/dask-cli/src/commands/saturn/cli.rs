@@ -55,6 +55,8 @@ pub(crate) enum Verify {
     Chain,
     /// Signed by the cluster's authority and made out to the scheduler's name.
     Name,
+    /// Exactly a certificate of --tls-ca-file.
+    Pinned,
 }
 
 /// Options of `saturn up`.
@@ -123,6 +125,12 @@ pub(crate) struct Up {
     /// How the scheduler's certificate is judged.
     #[arg(long, value_enum, default_value_t = Verify::Chain)]
     pub(crate) tls_verify: Verify,
+    /// The scheduler's own certificate (PEM), for --tls-verify pinned.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca_file: Option<PathBuf>,
+    /// Connects to the scheduler without encryption, too, if that is what the server tells to do.
+    #[arg(long)]
+    pub(crate) allow_unencrypted: bool,
     /// Connects here instead of to the host (and port) of the scheduler's address.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) connect_via: Option<String>,
@@ -192,9 +200,12 @@ pub(crate) struct Down {
     /// The clusters' ids; see: dask-rs saturn list.
     #[arg(value_name = "CLUSTER", required_unless_present = "all")]
     pub(crate) ids: Vec<String>,
-    /// Every cluster that the token may see.
+    /// Every cluster that the token may see, other people's too. Lists them, and asks first.
     #[arg(long, conflicts_with = "ids")]
     pub(crate) all: bool,
+    /// Does not ask.
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) account: Account,
 }
@@ -262,6 +273,9 @@ pub(crate) struct Emulate {
     /// Requests whose path ends like this fail, with this status: /csr=500; may be given again.
     #[arg(long = "fail", value_name = "PATH=STATUS")]
     pub(crate) faults: Vec<String>,
+    /// How long clients' certificates are valid.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) certificate_lifetime: Option<Duration>,
     /// Clusters are words alone, without any Dask behind.
     #[arg(long)]
     pub(crate) without_dask: bool,

@@ -47,6 +47,9 @@ pub(super) async fn run(context: Context, options: cli::Emulate) -> Result<u8, F
     if let Some(delay) = options.delay {
         builder = builder.delay(delay);
     }
+    if let Some(lifetime) = options.certificate_lifetime {
+        builder = builder.certificate_lifetime(lifetime);
+    }
     for text in options.warnings {
         builder = builder.warning(text);
     }

@@ -1,6 +1,8 @@
 //! `dask-rs saturn`: looking at clusters that exist, steering and ending them.
 
-use saturn_cloud::{Component, Error};
+use std::io::IsTerminal;
+
+use saturn_cloud::{Component, Error, Running};
 use serde_json::json;
 
 use super::super::Context;
@@ -47,16 +49,7 @@ pub(super) async fn list(context: Context, account: &Account) -> Result<u8, Fail
         return Ok(0);
     }
     let known: f64 = running.iter().filter_map(|one| one.cost_per_hour).sum();
-    let rows = running.iter().map(|one| {
-        vec![
-            one.cluster.id.clone(),
-            one.cluster.name.clone(),
-            one.cluster.status.to_string(),
-            format!("{} x {}", one.cluster.n_workers, one.cluster.worker_size),
-            dollars(one.cost_per_hour),
-        ]
-    });
-    output::data(&output::table(&["cluster", "of", "status", "workers", "USD/h"], rows));
+    output::data(&table(&running));
     output::say(context.quiet, &format!("together about {known:.2} USD/h, where prices are known"));
     Ok(0)
 }
@@ -147,12 +140,9 @@ pub(super) async fn logs(context: Context, options: &Logs) -> Result<u8, Failure
 pub(super) async fn down(context: Context, options: &Down) -> Result<u8, Failure> {
     let saturn = options.account.saturn()?;
     let ids = match options.all {
-        true => saturn.running().await?.into_iter().map(|one| one.cluster.id).collect(),
+        true => every(context, options, saturn.running().await?)?,
         false => options.ids.clone(),
     };
-    if ids.is_empty() {
-        output::say(context.quiet, "nothing runs");
-    }
     // One that cannot be closed keeps no other from being closed.
     let mut failed = None;
     for id in ids {
@@ -166,4 +156,42 @@ pub(super) async fn down(context: Context, options: &Down) -> Result<u8, Failure
         }
     }
     failed.map_or(Ok(0), Err)
+}
+
+/// The ids of all that runs, if they are really meant.
+fn every(context: Context, options: &Down, running: Vec<Running>) -> Result<Vec<String>, Failure> {
+    if running.is_empty() {
+        output::say(context.quiet, "nothing runs");
+        return Ok(Vec::new());
+    }
+    let quiet = context.quiet && options.yes;
+    output::say(quiet, &table(&running));
+    let count = running.len();
+    let ids = running.into_iter().map(|one| one.cluster.id).collect();
+    if options.yes {
+        return Ok(ids);
+    }
+    let refused = || Failure::config(format!("{count} clusters would be closed; to do that, add --yes"));
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(refused());
+    }
+    output::say(false, &format!("Close {count} clusters, whoever uses them? Type yes:"));
+    let mut answer = String::new();
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(_) if answer.trim().eq_ignore_ascii_case("yes") => Ok(ids),
+        _ => Err(refused()),
+    }
+}
+
+fn table(running: &[Running]) -> String {
+    let rows = running.iter().map(|one| {
+        vec![
+            one.cluster.id.clone(),
+            one.cluster.name.clone(),
+            one.cluster.status.to_string(),
+            format!("{} x {}", one.cluster.n_workers, one.cluster.worker_size),
+            dollars(one.cost_per_hour),
+        ]
+    });
+    output::table(&["cluster", "of", "status", "workers", "USD/h"], rows)
 }

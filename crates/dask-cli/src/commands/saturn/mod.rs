@@ -3,6 +3,7 @@
 pub(crate) mod cli;
 mod emulate;
 mod look;
+mod shown;
 mod up;
 
 use saturn_cloud::{Error, Settings};
@@ -61,7 +62,11 @@ fn code(error: &Error) -> u8 {
         | Error::WrongSize { .. }
         | Error::SizeDisabled { .. } => CONFIG,
         Error::Unreachable { .. }
+        | Error::NoAnswer { .. }
         | Error::RequestTimeout { .. }
+        | Error::Unencrypted { .. }
+        | Error::Untrusted { .. }
+        | Error::CertificateRefused { .. }
         | Error::ShortChain { .. }
         | Error::BadChain { .. }
         | Error::WrongAuthority { .. }
@@ -71,7 +76,9 @@ fn code(error: &Error) -> u8 {
         | Error::NotReady { .. }
         | Error::ClusterDied { .. }
         | Error::TooFewWorkers { .. } => UNHEALTHY,
-        Error::Starting { source, .. } | Error::NotClosed { source, .. } => code(source),
+        Error::Starting { source, .. }
+        | Error::NotClosed { source, .. }
+        | Error::MaybeCreated { source, .. } => code(source),
         Error::Dask { source, .. } => code_of(source.kind()),
         _ => UNUSABLE,
     }

@@ -1,25 +1,29 @@
 //! `dask-rs saturn up`
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use dask_client::WorkerHealth;
+use dask_client::{Pem, WorkerHealth};
 use futures::StreamExt;
-use indicatif::{ProgressBar, ProgressStyle};
-use saturn_cloud::{Backoff, ClusterOptions, Progress, Resource, SaturnCluster, Verification};
-use serde_json::{Value as Json, json};
+use saturn_cloud::{Backoff, ClusterOptions, Error, GivenUp, Resource, SaturnCluster, Verification};
+use serde_json::json;
 
 use super::super::Context;
 use super::super::local::stopped;
 use super::cli::{Up, Verify};
+use super::shown::Shown;
 use crate::failure::{Failure, UNHEALTHY, UNUSABLE};
-use crate::output::{self, nanos};
+use crate::output;
 
 /// No question is asked less often than this.
 const LEAST_OFTEN: Duration = Duration::from_secs(60);
+/// How long a cluster whose time is up may take to be closed before that is a failure.
+const GRACE: Duration = Duration::from_secs(600);
 
 pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     let lines = context.json() || !std::io::stdout().is_terminal();
+    let begun = Instant::now();
     let mut starting = description(options)?.start();
     let shown = Shown::new(context, lines);
     let mut interrupted = std::pin::pin!(stopped());
@@ -30,22 +34,28 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
                 None => break starting.await,
             },
             () = &mut interrupted => {
+                shown.say("giving up");
+                let end = starting.cancel().await;
                 shown.end();
-                return Err(given_up(starting.cancel().await?));
+                return Err(given_up(&end?));
             }
         }
     };
     let cluster = started.inspect_err(|_| shown.end())?;
     let outcome = tokio::select! {
-        outcome = check(&cluster, options, &shown) => outcome,
-        () = &mut interrupted => Err(given_up(None)),
+        outcome = check(&cluster, options, &shown) => Some(outcome),
+        () = &mut interrupted => None,
     };
     shown.end();
     let health = match outcome {
-        Ok(health) => health,
-        Err(failure) => {
-            end(context, cluster).await;
+        Some(Ok(health)) => health,
+        Some(Err(failure)) => {
+            output::say(context.quiet, &ending(&end(cluster).await));
             return Err(failure);
+        }
+        None => {
+            let end = end(cluster).await;
+            return Err(end.map_or_else(Failure::from, |end| given_up(&end)));
         }
     };
     let ill = health.values().filter(|worker| !worker.is_ok()).count();
@@ -64,10 +74,10 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     }
     if ill > 0 {
         let failure = Failure::new(UNHEALTHY, format!("{ill} of {} workers are not healthy", health.len()));
-        end(context, cluster).await;
+        output::say(context.quiet, &ending(&end(cluster).await));
         return Err(failure);
     }
-    stay(context, options, cluster).await
+    stay(context, options, cluster, begun).await
 }
 
 fn description(options: &Up) -> Result<saturn_cloud::ClusterBuilder, Failure> {
@@ -82,9 +92,21 @@ fn description(options: &Up) -> Result<saturn_cloud::ClusterBuilder, Failure> {
         .options(wanted)
         .deadline(options.deadline)
         .backoff(Backoff::new(options.poll, LEAST_OFTEN.max(options.poll)))
-        .verification(match options.tls_verify {
-            Verify::Chain => Verification::Chain,
-            Verify::Name => Verification::Name,
+        .allow_unencrypted(options.allow_unencrypted)
+        .verification(match (options.tls_verify, &options.tls_ca_file) {
+            (Verify::Pinned, Some(file)) => Verification::Pinned(Pem::File(file.clone())),
+            (Verify::Pinned, None) => {
+                return Err(Failure::config(
+                    "--tls-verify pinned needs the scheduler's certificate: give it by --tls-ca-file",
+                ));
+            }
+            (_, Some(_)) => {
+                return Err(Failure::config(
+                    "--tls-ca-file goes with --tls-verify pinned alone: else the server tells the cluster's authority",
+                ));
+            }
+            (Verify::Chain, None) => Verification::Chain,
+            (Verify::Name, None) => Verification::Name,
         });
     if let Some(id) = &options.project_id {
         builder = builder.project_id(id);
@@ -127,14 +149,16 @@ async fn check(
     cluster: &SaturnCluster,
     options: &Up,
     shown: &Shown,
-) -> Result<std::collections::BTreeMap<String, WorkerHealth>, Failure> {
+) -> Result<BTreeMap<String, WorkerHealth>, Failure> {
     shown.say("connecting");
     let client = cluster.connect().await?;
-    let want = options.n_workers.map_or(1, |n| n.saturating_mul(options.nprocs.unwrap_or(1)));
+    // A cluster that was there before has the workers that it has.
+    let asked = options.n_workers.filter(|_| cluster.options_apply());
+    let want = asked.map_or(1, |n| n.saturating_mul(options.nprocs.unwrap_or(1)));
+    let want = usize::try_from(want).unwrap_or(usize::MAX);
     shown.say("waiting for workers");
-    cluster
-        .wait_for_workers(&client, usize::try_from(want).unwrap_or(usize::MAX), options.workers_deadline)
-        .await?;
+    let told = |have| shown.workers(have, want);
+    cluster.wait_and_tell(&client, want, options.workers_deadline, told).await?;
     let health = match client.health(options.workers_deadline).await {
         Ok(health) => health,
         Err(error) => return Err(cluster.diagnose(error).await.into()),
@@ -143,32 +167,44 @@ async fn check(
     Ok(health)
 }
 
-fn given_up(id: Option<String>) -> Failure {
-    Failure::new(
-        UNUSABLE,
-        match id {
-            None => "given up; a cluster that was started for it is closed".to_owned(),
-            Some(id) => {
-                format!("given up; cluster {id} may run and cost: end it with dask-rs saturn down {id}")
-            }
-        },
-    )
+fn given_up(end: &GivenUp) -> Failure {
+    let words = match end {
+        GivenUp::Nothing => "given up before there was a cluster".to_owned(),
+        GivenUp::Closed { id } => format!("given up; cluster {id} was closed"),
+        GivenUp::Left { id } => {
+            format!("given up; cluster {id} is left running, and costs: end it with dask-rs saturn down {id}")
+        }
+        other => format!("given up: {other:?}"),
+    };
+    Failure::new(UNUSABLE, words)
 }
 
 /// Closes a cluster that was started for nothing.
-async fn end(context: Context, cluster: SaturnCluster) {
+async fn end(cluster: SaturnCluster) -> Result<GivenUp, Error> {
+    let id = cluster.id().to_owned();
     if !cluster.closes_on_drop() {
-        let text = format!("cluster {} is left running; end it with: dask-rs saturn down {0}", cluster.id());
-        return output::say(context.quiet, &text);
+        return Ok(GivenUp::Left { id });
     }
-    match cluster.close().await {
-        Ok(()) => output::say(context.quiet, "the cluster was closed"),
-        Err(error) => output::say(false, &error.to_string()),
+    cluster.close().await.map(|()| GivenUp::Closed { id })
+}
+
+fn ending(end: &Result<GivenUp, Error>) -> String {
+    match end {
+        Ok(GivenUp::Left { id }) => {
+            format!("cluster {id} is left running; end it with: dask-rs saturn down {id}")
+        }
+        Ok(_) => "the cluster was closed".to_owned(),
+        Err(error) => error.to_string(),
     }
 }
 
 /// Lets the cluster go on, or waits for its end.
-async fn stay(context: Context, options: &Up, mut cluster: SaturnCluster) -> Result<u8, Failure> {
+async fn stay(
+    context: Context,
+    options: &Up,
+    mut cluster: SaturnCluster,
+    begun: Instant,
+) -> Result<u8, Failure> {
     let cost = cluster.cost_per_hour().map(|cost| format!(", about {cost:.2} USD/h")).unwrap_or_default();
     let Some(time) = options.close_after else {
         cluster.keep();
@@ -181,95 +217,50 @@ async fn stay(context: Context, options: &Up, mut cluster: SaturnCluster) -> Res
     let text =
         format!("running{cost}; closed {} after its start, or by Ctrl-C", humantime::format_duration(time));
     output::say(context.quiet, &text);
-    let over = async {
-        // The guard closes it when the time has come; the server knows.
-        loop {
-            tokio::time::sleep(Duration::from_secs(1).min(time)).await;
-            if cluster.status().await.is_ok_and(|status| status.is_over()) {
-                break;
-            }
-        }
+    let died = tokio::select! {
+        died = until_over(&cluster, options.poll, begun, time) => died,
+        () = stopped() => None,
     };
-    tokio::select! {
-        () = over => (),
-        () = stopped() => (),
+    let id = cluster.id().to_owned();
+    let closed = cluster.close().await;
+    if let Some(died) = died {
+        let after = match closed {
+            Ok(()) => "it was closed".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let words = format!(
+            "cluster {id} is {died} before its time was up; look into its logs (dask-rs saturn logs {id}); {after}"
+        );
+        return Err(Failure::new(UNHEALTHY, words));
     }
-    cluster.close().await?;
+    closed?;
     output::say(context.quiet, "the cluster was closed");
     Ok(0)
 }
 
-/// Where progress is shown: a bar on a terminal, otherwise lines of JSON.
-struct Shown {
-    lines: bool,
-    bar: ProgressBar,
-    cost: std::cell::Cell<Option<f64>>,
-    quiet: bool,
-}
-
-impl Shown {
-    fn new(context: Context, lines: bool) -> Self {
-        let bar = if context.quiet || lines || !std::io::stderr().is_terminal() {
-            ProgressBar::hidden()
-        } else {
-            let bar = ProgressBar::new(0);
-            if let Ok(style) = ProgressStyle::with_template("  {prefix:9} {bar:20} {msg}  {elapsed}") {
-                bar.set_style(style);
-            }
-            bar.set_prefix("starting");
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
+/// Waits until the cluster is closed because its time is up; what it is if it ends before.
+async fn until_over(
+    cluster: &SaturnCluster,
+    poll: Duration,
+    begun: Instant,
+    time: Duration,
+) -> Option<String> {
+    loop {
+        let left = time.saturating_sub(begun.elapsed());
+        // The guard closes it when the time has come; the server knows.
+        let pause = if left.is_zero() { poll } else { poll.min(left) };
+        tokio::time::sleep(pause.max(Duration::from_millis(100))).await;
+        let before = begun.elapsed() < time;
+        let over = match cluster.status().await {
+            Ok(status) => status.is_over().then(|| status.to_string()),
+            Err(Error::UnknownCluster { .. }) => Some("gone".to_owned()),
+            Err(_) => None,
         };
-        Self { lines, bar, cost: std::cell::Cell::new(None), quiet: context.quiet }
-    }
-
-    fn say(&self, text: &str) {
-        let cost =
-            self.cost.get().map(|cost| format!("   (about {cost:.2} USD/h when up)")).unwrap_or_default();
-        self.bar.set_message(format!("{text}{cost}"));
-    }
-
-    fn event(&self, event: &Progress) {
-        if self.lines {
-            output::line(&describe(event));
+        if over.is_some() {
+            return over.filter(|_| before);
         }
-        match event {
-            Progress::Status { status, .. } => self.say(status.as_str()),
-            Progress::Warning { text } => {
-                self.bar.suspend(|| output::say(self.quiet, &format!("  warning   {text}")))
-            }
-            Progress::Components { scheduler, workers } => {
-                self.bar.set_length(workers.count.into());
-                self.bar.set_position(workers.running_count.into());
-                let scheduler = scheduler.as_ref().map_or("pending", saturn_cloud::Status::as_str);
-                self.say(&format!(
-                    "scheduler {scheduler}, workers {}/{}",
-                    workers.running_count, workers.count
-                ));
-            }
-            Progress::Cost { per_hour } => self.cost.set(Some(*per_hour)),
-            _ => {}
+        if begun.elapsed() > time.saturating_add(GRACE) {
+            return None;
         }
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-fn describe(event: &Progress) -> Json {
-    match event {
-        Progress::Status { status, id, elapsed } => {
-            json!({ "event": "status", "status": status, "id": id, "elapsed_ns": nanos(*elapsed) })
-        }
-        Progress::Warning { text } => json!({ "event": "warning", "text": text }),
-        Progress::Components { scheduler, workers } => {
-            json!({ "event": "components", "scheduler": scheduler, "workers": workers })
-        }
-        Progress::Cost { per_hour } => json!({ "event": "cost", "per_hour_usd": per_hour }),
-        Progress::Ready { id, address, elapsed } => {
-            json!({ "event": "ready", "id": id, "scheduler": address, "elapsed_ns": nanos(*elapsed) })
-        }
-        other => json!({ "event": "other", "text": format!("{other:?}") }),
     }
 }
