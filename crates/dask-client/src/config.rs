@@ -230,10 +230,13 @@ impl ClientBuilder {
         self.address.as_deref()
     }
 
-    /// The certificates as far as these settings have any.
+    /// The certificates as far as these settings have any; none where a source makes them.
     #[cfg(feature = "tls")]
     pub fn get_tls(&self) -> Option<&TlsConfig> {
-        self.tls.as_ref()
+        match &self.tls {
+            Some(TlsSettings::Fixed(tls)) => Some(tls),
+            _ => None,
+        }
     }
 
     pub(crate) fn parsed_address(&self) -> Result<Address> {
