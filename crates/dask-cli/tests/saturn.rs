@@ -89,7 +89,7 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
         (bare().delay(delay).chain(Chain::Short), &[], 2, "1 certificate(s)"),
         (bare().delay(delay).chain(Chain::Foreign), &[], 2, "did not sign"),
         (bare().outcome(Outcome::Never), &["--deadline", "500ms"], 4, "it was closed"),
-        (bare().tells_address("tcp://10.0.23.16:8786"), &[], 2, "not encrypted"),
+        (bare().delay(delay).tells_address("tcp://10.0.23.16:8786"), &[], 2, "not encrypted"),
         (
             bare().delay(delay).certificate_lifetime(Duration::ZERO),
             &[],
@@ -144,7 +144,11 @@ impl Running {
         loop {
             let line = match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => serde_json::from_str(&line).unwrap(),
-                Err(_) => panic!("it did not come: {:?}\n{}", self.seen, self.said()),
+                Err(_) => {
+                    drop(self.child.kill());
+                    let said = self.said();
+                    panic!("it did not come: {:?}\n{said}", self.seen);
+                }
             };
             self.seen.push(line);
             let line = self.seen.last().unwrap();
@@ -248,8 +252,11 @@ fn ctrl_c_closes_while_waiting_for_workers_and_under_a_time_limit() {
     let (code, said) = up.end();
     assert_eq!((code, statuses(&emulator)), (0, vec![Status::Closed; 2]), "{said}");
     assert!(said.contains("the cluster was closed"), "{said}");
-    // The time limit itself.
-    let mut up = Running::up(&emulator, &["--n-workers", "1", "--nthreads", "1", "--close-after", "40s"]);
+    // The time limit itself, of a cluster that runs already, so that it is not used up by the start.
+    let mut up = Running::up(&emulator, &["--n-workers", "1", "--nthreads", "1"]);
+    up.event("up");
+    assert_eq!(up.end().0, 0);
+    let mut up = Running::up(&emulator, &["--close-after", "20s"]);
     up.event("up");
     let (code, said) = up.end();
     assert_eq!((code, statuses(&emulator)), (0, vec![Status::Closed; 3]), "{said}");
@@ -257,9 +264,10 @@ fn ctrl_c_closes_while_waiting_for_workers_and_under_a_time_limit() {
 
 #[test]
 fn a_cluster_that_dies_before_its_time_is_a_failure() {
-    let emulator = Emulator::builder().outcome(Outcome::Dies(Duration::from_secs(15))).start().unwrap();
+    let emulator = Emulator::builder().start().unwrap();
     let mut up = Running::up(&emulator, &["--n-workers", "1", "--nthreads", "1", "--close-after", "1h"]);
     up.event("up");
+    emulator.kill_clusters();
     let (code, said) = up.end();
     assert_eq!((code, statuses(&emulator)), (4, vec![Status::Closed]), "{said}");
     assert!(said.contains("is error before its time was up"), "{said}");

@@ -278,6 +278,22 @@ impl Emulator {
         self.shared.dropped.send_modify(|count| *count += 1);
     }
 
+    /// Has every cluster break down: its processes end, and its status is an error.
+    pub fn kill_clusters(&self) {
+        let killed: Vec<_> = {
+            let mut state = self.shared.lock();
+            let alive = state.clusters.values_mut().filter(|cluster| !cluster.status.is_over());
+            let kill = |cluster: &mut state::Cluster| {
+                cluster.generation += 1;
+                cluster.status = Status::Error;
+                cluster.errors = vec!["the scheduler died".to_owned()];
+                cluster.dask.take()
+            };
+            alive.map(kill).collect()
+        };
+        drop(killed);
+    }
+
     /// From now on the token is refused as expired.
     pub fn expire_token(&self) {
         self.shared.token_expired.store(true, Ordering::Release);
