@@ -69,6 +69,7 @@ impl Dialer {
         let addresses: Vec<_> = found.map_err(|error| Error::resolve(peer, &error))?.collect();
         phases.resolve = start.elapsed();
 
+        self.renew_tls(peer, deadline).await?;
         let mark = Instant::now();
         let tcp = timeout_at(deadline, connect_any(&addresses)).await;
         let tcp = tcp.map_err(|_| late("opening the TCP connection"))?;
@@ -81,6 +82,18 @@ impl Dialer {
         let comm = comm.inspect_err(|_| self.expire_tls())?;
         tracing::debug!(%peer, elapsed = ?start.elapsed(), "connected");
         Ok((comm, phases))
+    }
+
+    /// Has TLS settings at hand before there is a connection: servers give a client little time to begin.
+    async fn renew_tls(&self, peer: &Address, deadline: tokio::time::Instant) -> Result<(), Error> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.as_ref().filter(|_| peer.scheme().is_encrypted()) {
+            timeout_at(deadline, tls.current(peer)).await.map_err(|_| {
+                Error::connect_timeout(peer, "getting a certificate for this client", self.timeout)
+            })??;
+        }
+        let _ = (peer, deadline);
+        Ok(())
     }
 
     /// TLS settings are made anew for the next connection, where they can be.
@@ -124,10 +137,7 @@ impl Dialer {
                 "{peer} needs TLS settings: the cluster's CA file, a client certificate and its key"
             ))
         })?;
-        let tls = timeout_at(deadline, tls.current(peer)).await;
-        let tls = tls.map_err(|_| {
-            Error::connect_timeout(peer, "getting a certificate for this client", self.timeout)
-        })??;
+        let tls = tls.current(peer).await?;
         let name = tls.name_for(peer.host()).map_err(|error| Error::config(error.to_string()))?;
         let mark = Instant::now();
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
