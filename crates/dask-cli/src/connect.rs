@@ -65,6 +65,16 @@ impl Cluster {
             }
             builder = builder.tls(tls);
         }
+        let encrypted =
+            builder.get_address().and_then(|address| address.parse::<dask_client::Address>().ok());
+        if let Some(address) = encrypted.filter(|address| address.scheme().is_encrypted())
+            && builder.get_tls().is_none()
+        {
+            return Err(Failure::config(format!(
+                "{address} needs the cluster's CA file, a client certificate and its key: --tls-ca-file, --tls-cert and \
+                 --tls-key, or Dask's own settings of these"
+            )));
+        }
         Ok(builder.connect_timeout(timeout).rpc_timeout(timeout))
     }
 

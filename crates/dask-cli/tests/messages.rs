@@ -12,8 +12,8 @@
 
 mod common;
 
-use common::{Peer, Run, cluster, dead_port, lonely_scheduler, run, run_on, same_as_kept};
-use dask_local::Protocol;
+use common::{Peer, Run, cluster, dead_port, lonely_scheduler, program, run, run_on, same_as_kept};
+use dask_local::{LocalCluster, Protocol};
 
 /// A run as text: exit code, stdout, stderr.
 fn shown(run: &Run) -> String {
@@ -79,5 +79,114 @@ async fn on_a_scheduler_without_workers() {
     let cluster = lonely_scheduler("2.30.1", Protocol::Tcp).await;
     same_as_kept("no_workers", &shown(&run_on(&cluster, &["health"])));
     same_as_kept("not_in_this_release", &shown(&run_on(&cluster, &["events"])));
+    cluster.stop().await.unwrap();
+}
+
+/// As [`shown`], with a name for a file that lies elsewhere each time.
+fn shown_of(mut run: Run, file: &std::path::Path, name: &str) -> String {
+    let path = file.to_str().unwrap();
+    for text in [&mut run.command, &mut run.stdout, &mut run.stderr] {
+        *text = text.replace(path, name);
+    }
+    shown(&run)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor() {
+    let at = |port: u16| format!("tcp://127.0.0.1:{port}");
+    same_as_kept("doctor_refused", &shown(&run(&["doctor", &at(dead_port()), "--timeout", "3s"])));
+    same_as_kept("doctor_http", &shown(&run(&["doctor", &at(Peer::Http.listen()), "--timeout", "3s"])));
+    same_as_kept("doctor_silent", &shown(&run(&["doctor", &at(Peer::Silent.listen()), "--timeout", "2s"])));
+    let cluster = cluster("2026.8.0").await;
+    same_as_kept("doctor_well", &shown(&run_on(&cluster, &["doctor"])));
+    cluster.pause_worker(0).await.unwrap();
+    let mut hanging = run_on(&cluster, &["doctor", "--timeout", "3s"]);
+    // Of two workers either may be the first in a list.
+    hanging.stdout = hanging.stdout.replace(&cluster.workers()[0].address, "tcp://127.0.0.1:1");
+    same_as_kept("doctor_degraded", &shown(&hanging));
+    same_as_kept("ill_worker", &shown(&run_on(&cluster, &["probe", "ready", "--timeout", "2s"])));
+    cluster.resume_worker(0).await.unwrap();
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_that_is_not_agreed_on() {
+    let cluster = lonely_scheduler("2026.8.0", Protocol::Tls).await;
+    let address = cluster.address();
+    let tls = cluster.tls().unwrap();
+    let ca = tls.ca.to_str().unwrap();
+    let args = ["versions", "-s", &address, "--timeout", "3s"];
+    same_as_kept("tls_no_settings", &shown(&run(&args)));
+    let certless = run(&[&args[..], &["--tls-ca-file", ca]].concat());
+    same_as_kept("tls_no_client_certificate", &shown_of(certless, &tls.ca, "ca.pem"));
+    let directory = tempfile::tempdir().unwrap();
+    let stranger = directory.path().join("stranger.pem");
+    let certificate = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&stranger, certificate.cert.pem()).unwrap();
+    let wrong = run_on(&cluster, &["versions", "--tls-ca-file", stranger.to_str().unwrap()]);
+    same_as_kept("tls_wrong_ca", &shown_of(wrong, &stranger, "stranger.pem"));
+    let missing = run_on(&cluster, &["versions", "--tls-ca-file", "/no/such/ca.pem"]);
+    same_as_kept("tls_no_ca_file", &shown(&missing));
+    let plain = run(&["versions", "-s", &address.replace("tls://", "tcp://"), "--timeout", "3s"]);
+    same_as_kept("plain_to_tls", &shown(&plain));
+
+    let clear = lonely_scheduler("2026.8.0", Protocol::Tcp).await;
+    let mut command = program();
+    command.args(["versions", "--timeout", "3s"]);
+    command.env("DASK_SCHEDULER_ADDRESS", clear.address().replace("tcp://", "tls://"));
+    command.env("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", &tls.ca);
+    let reverse = common::finish(command, "versions --timeout 3s".to_owned());
+    same_as_kept("tls_to_plain", &shown(&reverse));
+    clear.stop().await.unwrap();
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_a_cluster() {
+    let cluster = cluster("2026.8.0").await;
+    let first = cluster.workers()[0].address.clone();
+    let mut crossed = run_on(&cluster, &["bench", "--tasks", "3", "--warmup", "0s", "--fail-if", "p99>1ns"]);
+    // The figures differ each time, and the line before the error tells them.
+    crossed.stdout.clear();
+    crossed.stderr = crossed.stderr.lines().last().map(|line| format!("{line}\n")).unwrap();
+    same_as_kept("crossed_threshold", &shown(&crossed));
+
+    let directory = tempfile::tempdir().unwrap();
+    let module = directory.path().join("module.py");
+    std::fs::write(&module, "def f():\n    return 1\n").unwrap();
+    let upload = |module: &std::path::Path| run_on(&cluster, &["upload", module.to_str().unwrap()]);
+    same_as_kept("upload", &shown_of(upload(&module), &module, "module.py"));
+    let broken = directory.path().join("broken.py");
+    std::fs::write(&broken, "def f(:\n").unwrap();
+    same_as_kept("upload_broken", &shown_of(upload(&broken), &broken, "broken.py"));
+    same_as_kept("upload_no_file", &shown(&upload(std::path::Path::new("/no/such/file.py"))));
+
+    same_as_kept(
+        "retire_stranger",
+        &shown_of(
+            run_on(&cluster, &["retire", "tcp://10.0.0.1:1"]),
+            std::path::Path::new(&first),
+            "tcp://127.0.0.1:1",
+        ),
+    );
+    same_as_kept("retire", &shown(&run_on(&cluster, &["retire", &first])));
+    let taken = run(&["local", "up", "--port", &cluster.port().to_string()]);
+    let mut taken = taken;
+    taken.command = "local up --port PORT".to_owned();
+    taken.stderr = taken.stderr.replace(&cluster.port().to_string(), "PORT");
+    same_as_kept("port_taken", &shown(&taken));
+    let exporter =
+        run(&["export", "--listen", &format!("127.0.0.1:{}", cluster.port()), "-s", "tcp://127.0.0.1:1"]);
+    same_as_kept("export_port_taken", &shown(&exporter));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_kills_its_workers() {
+    let builder = LocalCluster::builder().release("2026.8.0").workers(1).nanny(true);
+    let cluster = builder.config("distributed.scheduler.allowed-failures", "0").start().await.unwrap();
+    let killed = run_on(&cluster, &["call", "os:_exit", "1", "--timeout", "60s"]);
+    assert_eq!(killed.code, 6, "{killed:#?}");
+    same_as_kept("killed_worker", &shown(&killed));
     cluster.stop().await.unwrap();
 }

@@ -220,7 +220,13 @@ async fn reaches_tcp(walk: &mut Walk, places: &[std::net::SocketAddr], left: Dur
                 walk.step("tcp", true, format!("{place} accepts"), Some(mark.elapsed()));
                 return true;
             }
-            Ok(Err(error)) => walk.step("tcp", false, format!("{place}: {error}"), Some(mark.elapsed())),
+            Ok(Err(error)) => {
+                let words = match error.kind() {
+                    std::io::ErrorKind::ConnectionRefused => "nothing listens on that port".to_owned(),
+                    _ => error.to_string(),
+                };
+                walk.step("tcp", false, format!("{place}: {words}"), Some(mark.elapsed()));
+            }
             Err(_) => walk.step("tcp", false, format!("{place}: no answer"), None),
         }
     }
@@ -255,10 +261,8 @@ async fn examine(
     for (worker, health) in health.iter().filter(|(_, health)| !health.is_ok()) {
         let seen = info.workers.get(worker).and_then(|worker| worker.last_seen);
         let silent = seen.map_or_else(String::new, |seen| format!("; last heard of {} ago", age(now - seen)));
-        advice.push(format!(
-            "{worker} does not execute ({}{silent}); see: dask-rs tasks --worker {worker}",
-            health.reason.as_deref().unwrap_or(&health.status)
-        ));
+        let words = super::health::words(health);
+        advice.push(format!("{worker} {words}{silent}; see: dask-rs tasks --worker {worker}"));
     }
     walk.step("workers", well > 0, format!("{well} of {} answer", health.len()), Some(mark.elapsed()));
     for worker in info.workers.values() {

@@ -33,8 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) async fn run(context: Context, options: &Export) -> Result<u8, Failure> {
-    let cannot =
-        |error: std::io::Error| Failure::config(format!("cannot listen on {}: {error}", options.listen));
+    let cannot = |error: std::io::Error| {
+        let next = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "; choose another port, or 0 for a free one",
+            _ => "",
+        };
+        Failure::config(format!("cannot listen on {}: {error}{next}", options.listen))
+    };
     let listener = TcpListener::bind(options.listen).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
     // A wrong address or certificate is told at once, not at the first scrape.

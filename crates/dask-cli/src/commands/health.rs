@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use dask_client::WorkerHealth;
+
 use super::Context;
 use super::probe::report::{self, Outcome};
 use crate::cli::Health;
@@ -30,5 +32,14 @@ async fn check(context: Context, options: &Health, outcome: &mut Outcome) -> Res
         (0, _) => Err(Failure::new(UNHEALTHY, format!("{} has no workers", client.address()))),
         (_, 0) => Ok(()),
         _ => Err(Failure::new(UNHEALTHY, format!("{ill} of {count} workers are not healthy"))),
+    }
+}
+
+/// What is wrong with a worker.
+pub(super) fn words(health: &WorkerHealth) -> String {
+    match (health.status.as_str(), &health.reason) {
+        ("timeout", _) => "does not answer".to_owned(),
+        (_, Some(reason)) => format!("does not execute ({reason})"),
+        (status, None) => format!("does not execute ({status})"),
     }
 }

@@ -234,7 +234,14 @@ pub(crate) fn anonymous(text: &str) -> String {
     for line in text.lines() {
         let mut line = line.to_owned();
         line = after(&line, "127.0.0.1:", char::is_ascii_digit, "PORT");
-        for key in ["add-0", "truediv-0", "thing-0", "sleep-0", "boom-0", " a-0", " b-0"] {
+        for lead in ["expires in ", "p99>1ns: ", "  port ", "last heard of "] {
+            line = after(&line, lead, |c| c.is_ascii_digit() || *c == '.', "N");
+        }
+        for unit in [" us", " ms", " s"] {
+            line = line.replace(&format!("p99>1ns: N{unit}"), "p99>1ns: TIME");
+        }
+        line = without_duration(&line);
+        for key in ["_exit-0", "add-0", "truediv-0", "thing-0", "sleep-0", "boom-0", " a-0", " b-0"] {
             line = after(&line, key, char::is_ascii_hexdigit, "HASH");
         }
         // Where in Dask it happened is of no interest, and differs from release to release.
@@ -251,6 +258,22 @@ pub(crate) fn anonymous(text: &str) -> String {
         out.push('\n');
     }
     out
+}
+
+/// A line whose last words are how long something took: without that, and without what lines it up.
+fn without_duration(line: &str) -> String {
+    let words: Vec<&str> = line.trim_end().rsplitn(3, ' ').collect();
+    match words.as_slice() {
+        [unit @ ("s" | "ms" | "us"), number, rest]
+            if number.parse::<f64>().is_ok() && rest.ends_with(' ') =>
+        {
+            format!("{}  TIME {unit}", rest.trim_end())
+                .replace(" ms", "")
+                .replace(" us", "")
+                .replace("TIME s", "TIME")
+        }
+        _ => line.to_owned(),
+    }
 }
 
 /// Replaces what follows each occurrence of `lead` for as long as it is of a kind.

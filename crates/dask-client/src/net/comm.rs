@@ -93,7 +93,7 @@ impl Source {
                             Err(Error::lost(peer, "the connection ended in the middle of a message"))
                         };
                     }
-                    Err(error) => return Err(Error::lost(peer, super::dial::describe(&error))),
+                    Err(error) => return Err(super::dial::broken(peer, &error)),
                 }
             },
             #[cfg(feature = "ws")]
@@ -165,7 +165,7 @@ fn websocket_failed(peer: &Address, error: &tokio_tungstenite::tungstenite::Erro
         WsError::Protocol(_) | WsError::Capacity(_) | WsError::Utf8(_) | WsError::AttackAttempt => {
             WireError::Malformed(format!("on a WebSocket: {error}"))
         }
-        WsError::Io(error) => return Error::lost(peer, super::dial::describe(error)),
+        WsError::Io(error) => return super::dial::broken(peer, error),
         error => return Error::lost(peer, error),
     };
     Error::wire(peer, broken)
@@ -262,7 +262,7 @@ impl CommWriter {
         let frames = self.agreed.encoding.encode(message, self.agreed.compression);
         let size: usize = frames.iter().map(Bytes::len).sum();
         let sent = self.sink.send(frames).await;
-        sent.map_err(|error| Error::lost(&self.agreed.peer, super::dial::describe(&error)))?;
+        sent.map_err(|error| super::dial::broken(&self.agreed.peer, &error))?;
         self.agreed.traffic.messages_out.fetch_add(1, Ordering::Relaxed);
         self.agreed.traffic.bytes_out.fetch_add(size as u64, Ordering::Relaxed);
         Ok(())

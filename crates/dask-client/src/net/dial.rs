@@ -292,6 +292,16 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
 }
 
+/// A connection that broke. With TLS 1.3 a server that does not accept this client's certificate says so only after the
+/// handshake: that is no connection that was lost, but one that never came about.
+pub(crate) fn broken(peer: &Address, error: &io::Error) -> Error {
+    #[cfg(feature = "tls")]
+    if super::tls::is_refusal(error) {
+        return Error::tls(peer, &super::tls::explain(error));
+    }
+    Error::lost(peer, describe(error))
+}
+
 /// An I/O error for people.
 pub(crate) fn describe(error: &io::Error) -> String {
     match error.kind() {

@@ -303,6 +303,12 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// Whether the other side has refused what this side showed.
+pub(crate) fn is_refusal(error: &std::io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::AlertReceived(_)))
+}
+
 /// A TLS failure in plain words.
 pub(crate) fn explain(error: &std::io::Error) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Cert, Error as Tls};

@@ -55,7 +55,8 @@ pub(super) async fn ready(context: Context, options: &Ready) -> Result<u8, Failu
 
 /// What is left of the time.
 fn left(context: Context, timeout: Duration) -> Duration {
-    timeout.saturating_sub(context.started.elapsed()).max(Duration::from_millis(1))
+    let left = timeout.saturating_sub(context.started.elapsed());
+    Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(10))
 }
 
 fn late(timeout: Duration) -> Failure {

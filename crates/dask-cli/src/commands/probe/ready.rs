@@ -36,7 +36,7 @@ pub(super) async fn check(
     check_workers(options, &info, outcome);
     check_round_trip(options, round_trip, outcome);
     // What is left of the time, but for the way back.
-    let patience = || super::left(context, timeout).mul_f64(0.8).max(Duration::from_millis(1));
+    let patience = || super::left(context, timeout).mul_f64(0.8);
     if !options.scheduler_only {
         let mark = Instant::now();
         check_execution(client, patience(), outcome).await?;
@@ -130,10 +130,7 @@ async fn check_execution(client: &Client, patience: Duration, outcome: &mut Outc
     let ill: Vec<_> = health
         .iter()
         .filter(|(_, health)| !health.is_ok())
-        .map(|(worker, health)| match &health.reason {
-            Some(reason) => format!("{worker} does not execute ({reason})"),
-            None => format!("{worker} does not execute ({})", health.status),
-        })
+        .map(|(worker, health)| format!("{worker} {}", crate::commands::health::words(health)))
         .collect();
     outcome.checks.push(Check::new(ALL_EXECUTE, ill.is_empty(), ill.join(", ")));
     Ok(())
