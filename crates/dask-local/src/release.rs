@@ -1,5 +1,6 @@
 //! Names of Dask releases.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -61,16 +62,19 @@ pub fn known_releases() -> &'static [&'static str] {
 
 /// A release of Dask (of its `distributed` package), such as `2021.8.1`.
 ///
-/// Zeros in front do not matter: `2021.03.0` is `2021.3.0`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Zeros in front do not matter: `2021.03.0` is `2021.3.0`. What comes before a release, such as `2026.9.0rc1` or
+/// `2026.9.0.dev3`, is one, too, if the package index has it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Release {
     parts: Vec<u32>,
+    /// `rc1`, `.dev3`; empty for a final release.
+    before: String,
 }
 
 impl Release {
     /// The newest release known.
     pub fn newest() -> Self {
-        Self { parts: vec![2026, 8, 0] }
+        Self { parts: vec![2026, 8, 0], before: String::new() }
     }
 
     /// Year and month (`(2, 30)` for 2.30.x), the grain at which recipes change.
@@ -84,7 +88,7 @@ impl Release {
 
     /// The first three parts: a fourth is a repair of `distributed` alone.
     pub(crate) fn month_release(&self) -> String {
-        format!("{}.{}.{}", self.part(0), self.part(1), self.part(2))
+        format!("{}.{}.{}{}", self.part(0), self.part(1), self.part(2), self.before)
     }
 
     /// The release of the `dask` package that goes with this release of `distributed`,
@@ -105,7 +109,30 @@ impl fmt::Display for Release {
             let dot = if index == 0 { "" } else { "." };
             write!(f, "{dot}{part}")?;
         }
-        Ok(())
+        f.write_str(&self.before)
+    }
+}
+
+impl Ord for Release {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let of = |release: &Self| (release.before.is_empty(), release.before.clone());
+        self.parts.cmp(&other.parts).then_with(|| of(self).cmp(&of(other)))
+    }
+}
+
+impl PartialOrd for Release {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Splits what says that a release is not final yet off its numbers: `rc1`, `a2`, `.dev3`.
+fn split_before(name: &str) -> (&str, &str) {
+    let numbers = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let found = [".dev", "rc", "a", "b"].into_iter().find_map(|kind| numbers.strip_suffix(kind));
+    match found {
+        Some(start) if numbers.len() < name.len() => name.split_at(start.len()),
+        _ => (name, ""),
     }
 }
 
@@ -119,7 +146,8 @@ impl FromStr for Release {
             return Ok(Self::newest());
         }
         let name = name.strip_prefix('v').unwrap_or(name);
-        let parts = name
+        let (numbers, before) = split_before(name);
+        let parts = numbers
             .split('.')
             .map(|part| match part.bytes().all(|byte| byte.is_ascii_digit()) {
                 true => part.parse::<u32>().map_err(|_| bad("its parts are not all numbers")),
@@ -129,7 +157,7 @@ impl FromStr for Release {
         if !(3..=4).contains(&parts.len()) {
             return Err(bad("it does not have three parts"));
         }
-        let release = Self { parts };
+        let release = Self { parts, before: before.to_owned() };
         match release.key() {
             (2, 30) | (2020.., 1..=12) if release.key() == (2, 30) || release.key() >= (2020, 12) => {
                 Ok(release)
@@ -164,6 +192,16 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_before_a_release_has_its_recipe() {
+        for name in ["2026.9.0rc1", "2026.9.0a2", "2026.9.0.dev3"] {
+            assert_eq!(release(name).to_string(), name);
+            assert_eq!(release(name).key(), (2026, 9));
+            assert_eq!(release(name).month_release(), name);
+            assert!(release("2026.8.0") < release(name) && release(name) < release("2026.9.0"), "{name}");
+        }
+    }
+
+    #[test]
     fn newest_has_names() {
         assert_eq!(release("latest"), release(NEWEST));
         assert_eq!(release("newest"), Release::newest());
@@ -177,7 +215,10 @@ mod tests {
             "2021",
             "2021.3",
             "2021.3.x",
-            "2021.3.0rc1",
+            "2021.3.0rc",
+            "2021.3.0x1",
+            "2021.3rc1",
+            "2021.3.0+local",
             "2.29.0",
             "2.31.0",
             "2020.11.0",

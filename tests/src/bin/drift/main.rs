@@ -21,6 +21,7 @@ use dask_wire::{Dialect, Key, Release, Value};
 use compare::{Seen, compare};
 
 const SCRIPT: &str = include_str!("inspect_release.py");
+const NEWEST: &str = include_str!("newest_release.py");
 
 fn main() -> ExitCode {
     let (flags, mut releases): (Vec<String>, Vec<String>) =
@@ -129,16 +130,20 @@ fn run_live(release: &str) -> Result<bool, String> {
     Ok(status.success())
 }
 
-/// The newest release that the package index offers, as pip tells it: `distributed (2026.8.0)`.
+/// The newest release that the package index offers, as the Python of an environment that is here anyway finds it: by its
+/// pip, else by the index's own list.
 fn newest_published() -> Result<String, String> {
-    let output = Command::new("python3")
-        .args(["-m", "pip", "index", "versions", "distributed", "--disable-pip-version-check"])
-        .output()
-        .map_err(|error| format!("python3 cannot be run: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
-    match version {
-        Some((version, _)) if output.status.success() => Ok(version.to_owned()),
-        _ => Err(format!("pip says {}", String::from_utf8_lossy(&output.stderr).trim())),
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let answer = runtime.block_on(async {
+        let cluster = LocalCluster::builder().workers(0).start().await?;
+        let output = cluster.run_python(NEWEST, &[]).await;
+        cluster.stop().await?;
+        output?.ok()
+    });
+    let text = answer.map_err(|error: dask_local::Error| error.to_string())?;
+    match text.lines().last().map(str::trim) {
+        Some(version) if version.parse::<Release>().is_ok() => Ok(version.to_owned()),
+        _ => Err(format!("the package index's answer was {text:?}")),
     }
 }
