@@ -41,10 +41,7 @@ fn limits() -> Limits {
 }
 
 fn pickle_limits() -> dask_pickle::Limits {
-    let mut limits = dask_pickle::Limits::default();
-    limits.items = 1 << 16;
-    limits.memo = 1 << 12;
-    limits
+    dask_pickle::Limits { items: 1 << 16, memo: 1 << 12, ..dask_pickle::Limits::default() }
 }
 
 /// The bytes of a stream in pieces of some size: in each framing, and in one that the first bytes tell.

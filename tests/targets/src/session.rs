@@ -55,7 +55,7 @@ fn said(op: u8, first: u8, second: u8) -> Value<'static> {
         ("key", key(first).to_value()),
         ("keys", keys),
         ("type", Value::from("int")),
-        ("reason", if second % 2 == 0 { Value::Nil } else { Value::from("already forgotten") }),
+        ("reason", if second.is_multiple_of(2) { Value::Nil } else { Value::from("already forgotten") }),
     ];
     Value::Array(vec![fields.into_iter().collect()])
 }
@@ -122,7 +122,12 @@ pub fn session(data: &[u8]) {
                     session.receive(value);
                 }
             }
-            12 => match session.cancel(&[key(first), key(second)], second % 2 == 0, "reason", "message") {
+            12 => match session.cancel(
+                &[key(first), key(second)],
+                second.is_multiple_of(2),
+                "reason",
+                "message",
+            ) {
                 Ok(CancelVia::Stream | CancelVia::Rpc(_)) | Err(_) => (),
             },
             13 => session.disconnected("lost".into()),
