@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dask_client::{Client, ClientEvent, ErrorKind, Future, Graph, OnReconnect, py};
+use dask_client::{Client, ClientEvent, Data, ErrorKind, Future, Graph, OnReconnect, WireValue, py};
 use dask_live_tests::{PATIENCE, TestCluster, releases};
 use dask_local::{Protocol, WorkerSpec};
 use futures::StreamExt;
@@ -83,9 +83,45 @@ async fn work_is_submitted_again_when_asked_for() {
 }
 
 #[tokio::test]
+async fn dependent_work_is_submitted_again_in_its_order() {
+    for release in releases() {
+        let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
+        let client = cluster.client().on_reconnect(OnReconnect::Resubmit).connect().await.unwrap();
+        let data: Future<Vec<i64>> = client.scatter(Data::value(&[1, 2, 3])).await.unwrap();
+        let of_data: Future<i64> = client.submit(py("builtins:len").arg(&data)).await.unwrap();
+        let a: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
+        let mut last: Future<i64> = client.submit(py("operator:mul").args((&a, 10))).await.unwrap();
+        let mut futures = vec![last.clone()];
+        for _ in 0..20 {
+            last = client.submit(py("operator:add").args((&last, 1))).await.unwrap();
+            futures.push(last.clone());
+        }
+        let failed: Future<()> = client.submit(py("operator:truediv").args((1, 0))).await.unwrap();
+        assert_eq!(failed.result().await.unwrap_err().kind(), ErrorKind::Task);
+        let expected: Vec<i64> = (30..=50).collect();
+        assert_eq!(client.gather(&futures).await.unwrap(), expected, "{release}");
+        assert_eq!(of_data.result().await.unwrap(), 3);
+        // What is needed for the others, and what nobody needs in between.
+        drop(a);
+        futures.drain(1..10);
+        replace_scheduler(&cluster).await;
+        let expected: Vec<i64> = [30].into_iter().chain(40..=50).collect();
+        let again = patiently("the second run", client.gather(&futures).into_future()).await;
+        assert_eq!(again.unwrap(), expected, "{release}");
+        let lost = patiently("what took data", async { of_data.result().await }).await.unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::Lost, "{release}: {lost}");
+        assert!(lost.to_string().contains(&data.key().to_string()), "{lost}");
+        assert_eq!(failed.status(), "error");
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_may_not_reconnect_ends() {
     let cluster = TestCluster::start("2026.8.0", Protocol::Tcp).await.unwrap();
     let client = cluster.client().reconnect(None).connect().await.unwrap();
+    let mut events = Box::pin(client.events());
     let slow: Future<()> = client.submit(py("time:sleep").arg(60)).await.unwrap();
     cluster.cluster.kill_scheduler().await.unwrap();
     assert_eq!(
@@ -94,6 +130,59 @@ async fn a_client_that_may_not_reconnect_ends() {
     );
     let error = patiently("the call", async { client.call::<i64>(py("os:getpid")).await }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
+    let mut next = async || patiently("an event", events.next()).await;
+    assert!(matches!(next().await, Some(ClientEvent::Connected)));
+    assert!(matches!(next().await, Some(ClientEvent::Disconnected { .. })));
+    let Some(ClientEvent::GaveUp { cause }) = next().await else { panic!("not told") };
+    assert_eq!(cause.kind(), ErrorKind::ConnectionLost);
+    assert!(next().await.is_none());
+    assert!(patiently("events of an ended client", Box::pin(client.events()).next()).await.is_none());
+}
+
+#[tokio::test]
+async fn events_tell_of_slow_replies_of_what_was_missed_and_end_with_the_client() {
+    let cluster = TestCluster::start("2026.8.0", Protocol::Tcp).await.unwrap();
+    // Every reply is slow.
+    let client = cluster.client().slow_after(Duration::ZERO).connect().await.unwrap();
+    let (mut events, mut idle) = (Box::pin(client.events()), Box::pin(client.events()));
+    client.scheduler_info().await.unwrap();
+    let first = patiently("an event", events.next()).await;
+    assert!(matches!(first, Some(ClientEvent::Slow { op: "identity", .. })), "{first:?}");
+    for _ in 0..70 {
+        client.scheduler_info().await.unwrap();
+    }
+    assert_eq!(client.statistics().slow, 71);
+    // One that did not listen is told how many it missed and gets the rest.
+    assert!(matches!(patiently("an event", idle.next()).await, Some(ClientEvent::Missed(7))));
+    client.close().await;
+    let rest: Vec<ClientEvent> = patiently("the end", idle.collect()).await;
+    assert!(matches!(rest.last(), Some(ClientEvent::Closed)), "{rest:?}");
+    // Also of a client whose last handle is dropped.
+    let other = cluster.client().connect().await.unwrap();
+    let events = Box::pin(other.events());
+    drop(other);
+    let rest: Vec<ClientEvent> = patiently("the end", events.collect()).await;
+    assert!(matches!(rest.as_slice(), [ClientEvent::Closed]), "{rest:?}");
+    cluster.cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_was_idle_speaks_to_the_scheduler_that_took_its_place() {
+    let old = TestCluster::start("2.30.1", Protocol::Tcp).await.unwrap();
+    let client = old.client().connect().await.unwrap();
+    client.scheduler_info().await.unwrap();
+    let port = old.cluster.port();
+    old.cluster.stop().await.unwrap();
+    let new = TestCluster::start_with("2026.8.0", Protocol::Tcp, |builder| builder.scheduler_port(port));
+    let new = new.await.unwrap();
+    assert_eq!(client.release().to_string(), "2.30.1");
+    assert_eq!(patiently("a request", client.scheduler_info()).await.unwrap().workers.len(), 2);
+    assert_eq!(client.release().to_string(), "2026.8.0");
+    let sum: i64 =
+        patiently("a task", async { client.call(py("operator:add").args((1, 2))).await }).await.unwrap();
+    assert_eq!(sum, 3);
+    client.close().await;
+    new.cluster.stop().await.unwrap();
 }
 
 /// Polls a future so many times, then drops it.
@@ -182,6 +271,42 @@ async fn calls_dropped_at_any_await_leave_the_session_usable() {
         })
         .await;
         client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_variable_whose_reader_went_away_can_still_be_deleted() {
+    for release in releases() {
+        let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        let reader = cluster.client().connect().await.unwrap();
+        let future: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
+        let variable = client.variable("read-and-left");
+        variable.set(&future).await.unwrap();
+        let same = reader.variable("read-and-left");
+        drop_at_every_await("variable.get", &reader, || async {
+            same.get::<i64>(Duration::from_secs(5)).await.map(drop)
+        })
+        .await;
+        let key = future.key().clone();
+        drop(future);
+        variable.delete().await.unwrap();
+        // While the scheduler waits for a confirmation it keeps the task.
+        patiently("forgetting", async {
+            loop {
+                let keys: WireValue<'_> = [&key].into_iter().collect();
+                let states = client.rpc("get_task_status", [("keys", keys)]).await.unwrap();
+                let state = states.as_map().unwrap().first().map(|(_, state)| state.clone());
+                if matches!(state, None | Some(WireValue::Nil)) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        client.close().await;
+        reader.close().await;
         cluster.cluster.stop().await.unwrap();
     }
 }

@@ -13,11 +13,12 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, Sleep};
+use tracing::Instrument;
 
 use crate::client::{Client, Handle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::future::Future;
-use crate::gather::{ATTEMPTS, Fetched, pause_before};
+use crate::gather::{ATTEMPTS, Fetched, Tally, gather_span, pause_before};
 use crate::wait::read;
 use crate::watch::Watch;
 
@@ -92,7 +93,7 @@ impl<R: FromPython> Stream for AsCompleted<R> {
         }
         let Some(deadline) = &mut this.deadline else { return Poll::Pending };
         let error = ready!(deadline.poll(cx, &this.harvest));
-        Poll::Ready(this.harvest.give_up(&error).map(|((), future, result)| (future, result)))
+        Poll::Ready(this.harvest.give_up(&error, deadline.after).map(|((), future, result)| (future, result)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -121,6 +122,16 @@ impl Deadline {
         // As tokio does it with what lies beyond its clock.
         let until = Instant::now().checked_add(after).unwrap_or_else(|| Instant::now() + FAR);
         Self { after, until, sleep: None, diagnosing: None, error: None }
+    }
+
+    /// Whether time is up.
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// The time there was.
+    pub(crate) fn after(&self) -> Duration {
+        self.after
     }
 
     /// Ready when time is up and the cluster was asked why.
@@ -155,6 +166,8 @@ pub(crate) struct Harvest<T, R> {
     slots: Vec<Option<Slot<T, R>>>,
     free: Vec<u32>,
     len: usize,
+    /// Before this place there is none left to give up.
+    given_up: usize,
     /// Finished, to be fetched.
     ripe: VecDeque<u32>,
     fetching: FuturesUnordered<BoxFuture<'static, Vec<(u32, Fetched)>>>,
@@ -186,6 +199,7 @@ impl<T, R> Harvest<T, R> {
             slots: Vec::new(),
             free: Vec::new(),
             len: 0,
+            given_up: 0,
             ripe: VecDeque::new(),
             fetching: FuturesUnordered::new(),
             done: VecDeque::new(),
@@ -198,6 +212,7 @@ impl<T, R> Harvest<T, R> {
 
     pub(crate) fn extend(&mut self, futures: impl IntoIterator<Item = (T, Future<R>)>) {
         let mut added = Vec::new();
+        self.given_up = 0;
         for (tag, future) in futures {
             let slot = Some(Slot { tag, future, attempts: 0 });
             let number = match self.free.pop() {
@@ -242,11 +257,13 @@ impl<T, R> Harvest<T, R> {
         keys().find(|key| self.handle.shared.is_pending(key)).or_else(|| keys().next()).cloned()
     }
 
-    /// One of those still to come, with this error.
-    pub(crate) fn give_up(&mut self, error: &Error) -> Option<Ripe<T, R>> {
-        let number = self.slots.iter().position(Option::is_some)?;
-        let (tag, future) = self.take(u32::try_from(number).ok()?)?;
-        Some((tag, future, Err(error.clone())))
+    /// One of those still to come, with this error of a wait for all of them.
+    pub(crate) fn give_up(&mut self, error: &Error, after: Duration) -> Option<Ripe<T, R>> {
+        let more = self.slots.iter().skip(self.given_up).position(Option::is_some)?;
+        self.given_up += more;
+        let (tag, future) = self.take(u32::try_from(self.given_up).ok()?)?;
+        let error = error.of_another(future.key(), after);
+        Some((tag, future, Err(error)))
     }
 
     fn look(&mut self, number: u32) {
@@ -284,16 +301,21 @@ impl<T, R> Harvest<T, R> {
                 }
             }
             let shared = Arc::clone(&self.handle.shared);
-            self.fetching.push(Box::pin(async move {
+            let span = gather_span(batch.iter().map(|(_, _, key)| key));
+            let inside = span.clone();
+            let fetching = async move {
+                let mut tally = Tally::default();
                 let attempts = batch.iter().map(|(_, attempts, _)| *attempts).max().unwrap_or(0);
                 pause_before(attempts).await;
                 let keys: Vec<Key> = batch.iter().map(|(_, _, key)| key.clone()).collect();
-                let mut found = shared.fetch_round(&keys).await;
+                let mut found = shared.fetch_round(&keys, &mut tally).await;
+                tally.record(&inside);
                 let fetched = batch
                     .into_iter()
                     .map(|(number, _, key)| (number, found.remove(&key).unwrap_or(Fetched::Gone)));
                 fetched.collect()
-            }));
+            };
+            self.fetching.push(Box::pin(fetching.instrument(span)));
         }
     }
 }

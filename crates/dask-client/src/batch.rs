@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::client::Client;
 use crate::error::Result;
 use crate::future::Future;
+use crate::submit::Room;
 
 /// A message has at most this many tasks: while the scheduler takes one in it does nothing else.
 const TASKS: usize = 5000;
@@ -30,10 +31,10 @@ impl Client {
         let tasks = calls.into_iter().map(|call| call.into_task(|name| shared.keys.key(name)));
         // Everything is looked at before anything is sent.
         let tasks = tasks.collect::<Result<Vec<Task>>>()?;
-        self.submit_tasks(tasks).await
+        self.submit_tasks(tasks, Room::AsSet).await
     }
 
-    pub(crate) async fn submit_tasks<R>(&self, tasks: Vec<Task>) -> Result<Vec<Future<R>>> {
+    pub(crate) async fn submit_tasks<R>(&self, tasks: Vec<Task>, room: Room) -> Result<Vec<Future<R>>> {
         let shared = self.shared();
         let most = TASKS.min(shared.settings.max_outstanding.unwrap_or(TASKS)).max(1);
         let mut futures = Vec::with_capacity(tasks.len());
@@ -48,7 +49,7 @@ impl Client {
                 part.push(task);
             }
             let keys: Vec<Key> = part.iter().map(|task| task.key.clone()).collect();
-            shared.submit(Submission::new(part, keys.clone())).await?;
+            shared.submit(Submission::new(part, keys.clone()), room).await?;
             futures.extend(keys.into_iter().map(|key| Future::new(key, Arc::clone(&self.handle))));
         }
         Ok(futures)

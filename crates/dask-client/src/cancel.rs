@@ -2,6 +2,7 @@
 
 use dask_wire::Key;
 use dask_wire::session::CancelVia;
+use tracing::Instrument;
 
 use crate::client::{Client, Shared};
 use crate::error::Result;
@@ -74,14 +75,24 @@ impl<R> Future<R> {
 
 impl Shared {
     async fn cancel(&self, keys: &[Key], force: bool, message: &str) -> Result<()> {
+        let span = tracing::debug_span!(
+            "dask.cancel",
+            key = keys.first().map(tracing::field::display),
+            keys = keys.len(),
+        );
+        self.cancel_now(keys, force, message).instrument(span).await
+    }
+
+    async fn cancel_now(&self, keys: &[Key], force: bool, message: &str) -> Result<()> {
         self.check_open()?;
         match self.session.change(|session| session.cancel(keys, force, REASON, message))? {
             CancelVia::Rpc(request) => {
                 let deadline = self.settings.rpc_timeout;
-                let reply = self.pool.call(&self.address, "cancel", &request, deadline).await?;
+                let call = self.pool.call(&self.address, "cancel", &request, deadline);
+                let reply = self.exchanging("cancel", &self.address, call).await?;
                 Reply::new(&self.address, "cancel", reply).map(drop)
             }
-            CancelVia::Stream => Ok(()),
+            CancelVia::Stream | CancelVia::Nothing => Ok(()),
         }
     }
 }

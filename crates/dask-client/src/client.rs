@@ -1,13 +1,11 @@
 //! The client: a cheap handle on one scheduler.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dask_wire::graph::Submission;
-use dask_wire::session::{KeyState, LostReason, Session};
-use dask_wire::{Dialect, Key, Message, Peer, Release, Request};
+use dask_wire::session::{KeyState, Session};
+use dask_wire::{Dialect, Key, Peer, Release, Request};
 use tokio::sync::watch;
 use tracing::Instrument;
 
@@ -15,16 +13,13 @@ use crate::call::KeyMaker;
 use crate::config::ClientBuilder;
 use crate::direct::Reach;
 use crate::error::{Error, Result};
-use crate::future::Future;
-use crate::graph::Graph;
-use crate::greet::{ask_release, warn_if_unknown};
+use crate::greet::{ask_release, known_dialect};
 use crate::life::{ClientEvent, Life};
 use crate::net::address::Address;
 use crate::net::comm::Traffic;
 use crate::net::dial::ConnectPhases;
-use crate::net::pool::Pool;
+use crate::net::pool::{self, Pool};
 use crate::remote::IntoCall;
-use crate::reply::Reply;
 use crate::session::{self, SessionCell};
 use crate::topics::Topics;
 use crate::wait::CallFuture;
@@ -32,7 +27,7 @@ use crate::wait::CallFuture;
 /// A connection to a Dask cluster.
 ///
 /// Cloning is cheap and every clone is the same client. All network work happens in tasks of the tokio runtime that the
-/// client was connected in. When the last clone and the last [`Future`] of it are dropped, the client says goodbye to
+/// client was connected in. When the last clone and the last [`Future`](crate::Future) of it are dropped, the client says goodbye to
 /// the scheduler, which then forgets what it asked for.
 ///
 /// # Behaviour
@@ -102,15 +97,17 @@ impl Client {
 
     pub(crate) async fn start(settings: ClientBuilder) -> Result<Self> {
         let address = settings.parsed_address()?;
-        let dialer = settings.dialer()?;
-        let pool = Pool::new(dialer, settings.connections);
+        let span = tracing::debug_span!("dask.connect", peer = %address);
+        Self::start_at(address, settings).instrument(span).await
+    }
+
+    async fn start_at(address: Address, settings: ClientBuilder) -> Result<Self> {
+        let pool = Pool::new(settings.dialer()?, address.clone(), settings.connections);
         let (mut comm, phases) = pool.dialer().open(&address).await?;
         let release = ask_release(&mut comm, &address, settings.connect_timeout).await?;
         pool.keep(&address, comm);
-        let dialect = Dialect::of(release);
-        warn_if_unknown(&address, dialect);
         let name = settings.new_name();
-        let session = Session::new(name, dialect, settings.on_reconnect);
+        let session = Session::new(name, known_dialect(&address, release), settings.on_reconnect);
         let shared = Shared {
             session: SessionCell::new(session, settings.heartbeat),
             address,
@@ -124,7 +121,9 @@ impl Client {
             restarts: watch::Sender::new(0),
             settings,
         };
-        Ok(Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) })
+        let shared = Arc::new(shared);
+        tokio::spawn(pool::sweep(Arc::downgrade(&shared), shared.pool.closed()));
+        Ok(Self { handle: Arc::new(Handle { shared }) })
     }
 
     /// The scheduler's address.
@@ -170,22 +169,13 @@ impl Client {
             futures: held,
             pending,
             reconnects: self.shared().life.reconnects(),
+            slow: self.shared().life.slow_ones(),
+            idle_connections: self.shared().pool.idle(),
         }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
-    }
-
-    /// Submits one call and gives a future of its result. Returns as soon as the message is queued.
-    ///
-    /// # Errors
-    /// The call cannot be sent, refers to a key that this client does not hold, or the client is closed.
-    pub async fn submit<R>(&self, call: impl IntoCall<R>) -> Result<Future<R>> {
-        let task = call.into_call().into_task(|name| self.shared().keys.key(name))?;
-        let key = task.key.clone();
-        self.shared().submit(Submission::new(vec![task], vec![key.clone()])).await?;
-        Ok(Future::new(key, Arc::clone(&self.handle)))
     }
 
     /// Submits one call and awaits its result: `let three: i64 = client.call(py("operator:add").args((1, 2))).await?`.
@@ -194,34 +184,6 @@ impl Client {
     /// it. See [`CallFuture::deadline`].
     pub fn call<R>(&self, call: impl IntoCall<R>) -> CallFuture<'_, R> {
         CallFuture::new(self, call.into_call())
-    }
-
-    /// Submits a graph and gives futures of the tasks with these keys, in their order.
-    ///
-    /// # Errors
-    /// The graph cannot run or cannot be sent; then nothing of it is.
-    pub async fn submit_graph<R>(
-        &self,
-        graph: Graph,
-        outputs: impl IntoIterator<Item = Key>,
-    ) -> Result<Vec<Future<R>>> {
-        let outputs: Vec<Key> = outputs.into_iter().collect();
-        let mut wanted: Vec<Key> = Vec::with_capacity(outputs.len());
-        let mut seen = std::collections::HashSet::new();
-        wanted.extend(outputs.iter().filter(|key| seen.insert((*key).clone())).cloned());
-        let fifo_timeout = graph.fifo_timeout;
-        let mut submission = Submission::new(graph.into_tasks()?, wanted);
-        submission.fifo_timeout = fifo_timeout;
-        self.shared().submit(submission).await?;
-        let mut first = std::collections::HashSet::new();
-        let futures = outputs.into_iter().map(|key| {
-            // The submission counts as one holder; an output named twice needs another.
-            if !first.insert(key.clone()) {
-                self.shared().session.change(|session| session.hold(&key));
-            }
-            Future::new(key, Arc::clone(&self.handle))
-        });
-        Ok(futures.collect())
     }
 
     /// Says goodbye to the scheduler and ends every future of this client, also those held by other clones.
@@ -243,12 +205,41 @@ impl Shared {
             self.session.change(Session::close);
             self.pool.close();
             self.topics.end();
+            self.life.over(ClientEvent::Closed);
         }
     }
 
     /// An error when nothing can be submitted any more.
     pub(crate) fn check_open(&self) -> Result<()> {
         self.life.check_open()
+    }
+
+    /// A request for the release of the scheduler that answers now. Without a stream nobody tells this client that its
+    /// scheduler was replaced, so when connections to it broke it is asked again.
+    pub(crate) async fn renewed(&self, request: Request) -> Result<Request> {
+        if !self.life.is_idle() || !self.pool.home_was_lost() {
+            return Ok(request);
+        }
+        let mut comm = self.pool.take(&self.address).await?;
+        let renewed = self.ask_again(&mut comm).await;
+        if renewed.is_ok() {
+            self.pool.keep(&self.address, comm);
+        }
+        let dialect = renewed?;
+        Ok(request.for_release(dialect.release())?)
+    }
+
+    /// Asks for the release, before the client is registered.
+    pub(crate) async fn ask_again(&self, comm: &mut crate::net::comm::Comm) -> Result<Dialect> {
+        let release = ask_release(comm, &self.address, self.settings.connect_timeout).await?;
+        self.pool.home_was_found();
+        if release == self.dialect().release() {
+            return Ok(self.dialect());
+        }
+        tracing::info!(scheduler = %self.address, before = %self.dialect().release(), now = %release, "another release");
+        let dialect = known_dialect(&self.address, release);
+        self.session.change(|session| session.set_dialect(dialect));
+        Ok(dialect)
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -267,100 +258,6 @@ impl Shared {
                 Err(Error::timeout(format_args!("{} at {}", self.life.doing(), self.address), deadline))
             }
         }
-    }
-
-    /// An error if a task takes what this client knows to be gone. Releases say that in different ways, or late.
-    fn check_dependencies(&self, submission: &Submission) -> Result<()> {
-        self.session.look(|session| {
-            let here: HashSet<&Key> = submission.tasks.iter().map(|task| &task.key).collect();
-            for task in &submission.tasks {
-                for needs in task.dependencies() {
-                    if here.contains(&needs) {
-                        continue;
-                    }
-                    match session.state(&needs) {
-                        Some(KeyState::Cancelled { .. }) => {
-                            return Err(Error::lost_dependency(&task.key, &needs, "that was cancelled"));
-                        }
-                        Some(KeyState::Lost(reason)) if *reason != LostReason::Closed => {
-                            return Err(Error::lost_dependency(&task.key, &needs, reason));
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Checks, encodes and queues a graph.
-    pub(crate) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<()> {
-        let held = |key: &Key| self.session.look(|session| session.holds(key));
-        submission.check(held)?;
-        self.check_dependencies(&submission)?;
-        submission.check_size(self.settings.max_graph_tasks, self.settings.max_graph_bytes)?;
-        let submission = Arc::new(submission);
-        let mut encoded = None;
-        loop {
-            self.stream().await?;
-            let dialect = self.dialect();
-            // Waiting for room may outlast the scheduler, and the next one may be of another release.
-            let message = match encoded.take() {
-                Some((of, message)) if of == dialect => message,
-                _ => dialect.submit(&submission)?,
-            };
-            self.check_open()?;
-            let mut room = std::pin::pin!(self.session.room());
-            room.as_mut().enable();
-            let (back, connected) = self.session.change(|session| {
-                let open = session.pending();
-                let most = self.settings.max_outstanding.unwrap_or(usize::MAX);
-                let room = open == 0 || open.saturating_add(submission.wanted.len()) <= most;
-                if !session.is_connected() || !room {
-                    return (Some(message), session.is_connected());
-                }
-                session.submit_encoded(message, Arc::clone(&submission));
-                (None, true)
-            });
-            match back {
-                None => return Ok(()),
-                Some(message) => encoded = Some((dialect, message)),
-            }
-            if connected {
-                room.await;
-            } else {
-                // The stream broke just now; its task is about to say so.
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    /// One request to the scheduler and its reply, unless that is an exception.
-    pub(crate) async fn rpc(&self, request: Request) -> Result<Reply> {
-        self.rpc_within(request, self.settings.rpc_timeout).await
-    }
-
-    /// As [`Shared::rpc`] with another deadline.
-    pub(crate) async fn rpc_within(&self, request: Request, deadline: Duration) -> Result<Reply> {
-        self.rpc_at(&self.address, request, deadline).await
-    }
-
-    /// One request to any server of the cluster.
-    pub(crate) async fn rpc_at(&self, peer: &Address, request: Request, deadline: Duration) -> Result<Reply> {
-        if self.is_closing() {
-            return Err(Error::closed());
-        }
-        let op = request.op();
-        let request = request.into_rpc()?;
-        let start = Instant::now();
-        let span = tracing::debug_span!("dask.rpc", op, %peer);
-        let message: Message = self.pool.call(peer, op, &request, deadline).instrument(span).await?;
-        let took = start.elapsed();
-        if took >= self.settings.slow_after {
-            tracing::warn!(op, %peer, ?took, "a slow reply");
-            self.life.tell(ClientEvent::Slow { op, took });
-        }
-        Reply::new(peer, op, message)
     }
 
     pub(crate) fn request(&self, op: &str) -> Result<Request> {
@@ -429,4 +326,8 @@ pub struct Statistics {
     pub pending: usize,
     /// How often the client registered again after its stream broke.
     pub reconnects: u64,
+    /// Requests that took longer than [`ClientBuilder::slow_after`].
+    pub slow: u64,
+    /// Connections that are open and not in use, kept for the next requests.
+    pub idle_connections: usize,
 }

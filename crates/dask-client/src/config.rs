@@ -35,6 +35,10 @@ pub struct ClientBuilder {
     pub(crate) slow_after: Duration,
     pub(crate) direct: Direct,
     pub(crate) max_outstanding: Option<usize>,
+    pub(crate) max_unsent_bytes: usize,
+    pub(crate) room_timeout: Option<Duration>,
+    pub(crate) tcp_timeout: Duration,
+    pub(crate) require_encryption: bool,
     pub(crate) max_graph_tasks: usize,
     pub(crate) max_graph_bytes: usize,
     pub(crate) connect_via: Option<(String, u16)>,
@@ -59,6 +63,10 @@ impl Default for ClientBuilder {
             slow_after: Duration::from_secs(1),
             direct: Direct::default(),
             max_outstanding: None,
+            max_unsent_bytes: 256 << 20,
+            room_timeout: None,
+            tcp_timeout: Duration::from_secs(30),
+            require_encryption: false,
             max_graph_tasks: 1_000_000,
             max_graph_bytes: 512 << 20,
             connect_via: None,
@@ -191,6 +199,35 @@ impl ClientBuilder {
         self
     }
 
+    /// Submitting waits while about this many bytes of messages were not yet given to the connection, because the scheduler
+    /// is slower than this program. As many again may be on their way. A graph that is larger by itself goes when nothing
+    /// else waits. Default 256 MiB.
+    pub fn max_unsent_bytes(mut self, bytes: usize) -> Self {
+        self.max_unsent_bytes = bytes;
+        self
+    }
+
+    /// How long a submission without a deadline of its own waits without any progress for room among the tasks that may be
+    /// outstanding or the bytes that may be unsent, before it fails as [`ErrorKind::Overloaded`](crate::ErrorKind). Default
+    /// as long as a request may take ([`ClientBuilder::rpc_timeout`]). A stream of [`Client::map`] has only its own.
+    pub fn room_timeout(mut self, timeout: Duration) -> Self {
+        self.room_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a peer may leave what was sent to it, or a question whether it is still there, unanswered by its network
+    /// before the connection counts as lost. Default 30 s, as in Dask.
+    pub fn tcp_timeout(mut self, timeout: Duration) -> Self {
+        self.tcp_timeout = timeout.max(Duration::from_secs(1));
+        self
+    }
+
+    /// Refuses to connect to anything but `tls://` and `wss://` addresses. Default no.
+    pub fn require_encryption(mut self, required: bool) -> Self {
+        self.require_encryption = required;
+        self
+    }
+
     /// Refuses graphs of more tasks than this before anything is sent. Default 1,000,000.
     pub fn max_graph_tasks(mut self, tasks: usize) -> Self {
         self.max_graph_tasks = tasks;
@@ -249,6 +286,8 @@ impl ClientBuilder {
     pub(crate) fn dialer(&self) -> Result<Dialer> {
         Ok(Dialer {
             timeout: self.connect_timeout,
+            tcp_timeout: self.tcp_timeout,
+            encrypted_only: self.require_encryption,
             limits: self.limits,
             compression: self.compression,
             #[cfg(feature = "tls")]

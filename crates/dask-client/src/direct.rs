@@ -90,8 +90,13 @@ impl Shared {
     }
 
     async fn lease_worker(&self, worker: &Address) -> Result<Lease<'_>> {
+        // Waiting for one's turn says nothing of the way to the worker.
+        let turn = self.settings.rpc_timeout;
+        let permit = timeout(turn, self.pool.permit()).await.map_err(|_| {
+            Error::timeout(format_args!("waiting for one of {} connections", self.settings.connections), turn)
+        })??;
         let limit = REACH.min(self.settings.connect_timeout);
-        let lease = match timeout(limit, self.pool.lease(worker)).await {
+        let lease = match timeout(limit, self.pool.lease_with(permit, worker)).await {
             Ok(lease) => lease,
             Err(_) => Err(Error::connect_timeout(worker, "opening a connection", limit)),
         };
@@ -177,34 +182,43 @@ impl Shared {
             // Up to 2023.8.0 the receiver's share of a worker's connections could be set; a client waits its turn below.
             .with_if_taken("max_connections", false)
             .into_rpc()?;
-        let limit = self.settings.rpc_timeout;
-        let exchange = async {
-            let mut pause = Duration::from_millis(10);
-            loop {
-                let mut lease = self.lease_worker(&address).await?;
-                let message = lease.comm.call(&request).await?;
-                let reply = Reply::new(&address, "get_data", message)?;
-                let mut value = reply.value()?;
-                match value.get("status").and_then(Value::as_str) {
-                    Some("OK") => {
-                        // The worker counts the transfer as under way until it hears this.
-                        lease.comm.writer.send(&Value::from("OK")).await?;
-                        lease.done();
-                        let data = value.take("data").ok_or_else(|| reply.unexpected("no data"))?;
-                        return results(data).map_err(|what| reply.unexpected(what));
-                    }
-                    Some("busy") => {
-                        lease.done();
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(Duration::from_millis(500));
-                    }
-                    _ => return Err(reply.unexpected("no status")),
+        self.exchanging("get_data", &address, self.ask_for_data(&address, &request)).await
+    }
+
+    async fn ask_for_data(&self, address: &Address, request: &Value<'_>) -> Result<Vec<(Key, Payload)>> {
+        // Large data may take long, but not come to a halt.
+        let stall = self.settings.rpc_timeout;
+        let late = |what: &str| Error::timeout(format_args!("op \"get_data\" at {address} ({what})"), stall);
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let mut lease = self.lease_worker(address).await?;
+            let moved = lease.comm.reader.agreed.moved.clone();
+            let message = {
+                let call = std::pin::pin!(lease.comm.call(request));
+                moved.wait_for(call, stall).await.ok_or_else(|| late("nothing arrives"))??
+            };
+            let reply = Reply::new(address, "get_data", message)?;
+            let mut value = reply.value()?;
+            match value.get("status").and_then(Value::as_str) {
+                Some("OK") => {
+                    // The worker counts the transfer as under way until it hears this.
+                    let thanks = Value::from("OK");
+                    let thanks = lease.comm.writer.send(&thanks);
+                    timeout(stall, thanks).await.map_err(|_| late("it does not hear"))??;
+                    lease.done();
+                    let data = value.take("data").ok_or_else(|| reply.unexpected("no data"))?;
+                    return results(data).map_err(|what| reply.unexpected(what));
                 }
+                Some("busy") if start.elapsed() > stall => return Err(late("it is busy with others")),
+                Some("busy") => {
+                    lease.done();
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(500));
+                }
+                _ => return Err(reply.unexpected("no status")),
             }
-        };
-        timeout(limit, exchange)
-            .await
-            .map_err(|_| Error::timeout(format_args!("op \"get_data\" at {worker}"), limit))?
+        }
     }
 
     /// Sends values straight to workers, in turn, and tells the scheduler (op `update_data` of both). Says where each went:
@@ -299,10 +313,10 @@ impl Shared {
             lease.done();
             Ok(message)
         };
-        let message: Result<_> = timeout(deadline, exchange)
-            .await
-            .map_err(|_| Error::timeout(format_args!("op \"update_data\" at {address}"), deadline))?;
-        let reply = Reply::new(address, "update_data", message?)?;
+        let late = || Error::timeout(format_args!("op \"update_data\" at {address}"), deadline);
+        let exchange = async { timeout(deadline, exchange).await.map_err(|_| late())? };
+        let message = self.exchanging("update_data", address, exchange).await?;
+        let reply = Reply::new(address, "update_data", message)?;
         let value = reply.value()?;
         let sizes =
             value.get("nbytes").and_then(Value::as_map).ok_or_else(|| reply.unexpected("no sizes"))?;

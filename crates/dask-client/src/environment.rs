@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dask_wire::Compression;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::config::ClientBuilder;
@@ -17,17 +18,34 @@ const ADDRESS: &str = "scheduler-address";
 const CA: &str = "distributed.comm.tls.ca-file";
 const CERT: &str = "distributed.comm.tls.client.cert";
 const KEY: &str = "distributed.comm.tls.client.key";
+const MIN_TLS: &str = "distributed.comm.tls.min-version";
+const MAX_TLS: &str = "distributed.comm.tls.max-version";
+const CIPHERS: &str = "distributed.comm.tls.ciphers";
+const ENCRYPTED: &str = "distributed.comm.require-encryption";
+const COMPRESSION: &str = "distributed.comm.compression";
 const CONNECT: &str = "distributed.comm.timeouts.connect";
+const TCP: &str = "distributed.comm.timeouts.tcp";
 const HEARTBEAT: &str = "distributed.client.heartbeat";
 
 /// YAML files beyond this size are no settings.
 const LARGEST: u64 = 4 << 20;
 
 impl ClientBuilder {
-    /// Settings as a Python client on this machine would find them: Dask's YAML files (`/etc/dask`,
-    /// `~/.config/dask`, `$DASK_CONFIG`), then environment variables over them (`DASK_SCHEDULER_ADDRESS`,
-    /// `DASK_DISTRIBUTED__COMM__TLS__CA_FILE`, `…__TLS__CLIENT__CERT`, `…__TLS__CLIENT__KEY`,
-    /// `…__COMM__TIMEOUTS__CONNECT`, `DASK_DISTRIBUTED__CLIENT__HEARTBEAT`). What is not set keeps its default.
+    /// Settings as a Python client on this machine would find them: Dask's YAML files (`/etc/dask` or
+    /// `$DASK_ROOT_CONFIG`, `~/.config/dask`, `$DASK_CONFIG`), then environment variables over them
+    /// (`DASK_SCHEDULER_ADDRESS`, `DASK_DISTRIBUTED__COMM__TLS__CA_FILE`, …). What is not set, or set to `None`, keeps its
+    /// default.
+    ///
+    /// | setting | what it sets |
+    /// | --- | --- |
+    /// | `scheduler-address` | [`ClientBuilder::address`] |
+    /// | `distributed.comm.timeouts.connect`, `….tcp` | [`ClientBuilder::connect_timeout`], [`ClientBuilder::tcp_timeout`] |
+    /// | `distributed.comm.compression` | [`ClientBuilder::compression`]; `auto` is none |
+    /// | `distributed.comm.require-encryption` | [`ClientBuilder::require_encryption`] |
+    /// | `distributed.comm.tls.ca-file`, `….client.cert`, `….client.key`, `….min-version`, `….max-version` | `ClientBuilder::tls` |
+    /// | `distributed.client.heartbeat` | [`ClientBuilder::heartbeat`] |
+    ///
+    /// A setting that Dask has and this client cannot obey is told as a warning.
     ///
     /// # Errors
     /// A file cannot be read or is no YAML, or a value is of the wrong kind; the message names it.
@@ -35,7 +53,16 @@ impl ClientBuilder {
         let variables: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self::from_sources(&yaml_files(&variables), &variables)
+        Self::from_variables(&variables)
+    }
+
+    /// As [`ClientBuilder::from_env`], with these environment variables instead of the process's own. They also say where
+    /// files are looked for (`HOME`, `DASK_CONFIG`, `DASK_ROOT_CONFIG`).
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::from_env`].
+    pub fn from_variables(variables: &[(String, String)]) -> Result<Self> {
+        Self::from_sources(&yaml_files(variables), variables)
     }
 
     /// As [`ClientBuilder::from_env`], from these files and variables alone. Later files win over earlier ones and
@@ -51,9 +78,14 @@ impl ClientBuilder {
         for (name, value) in variables {
             if let Some(name) = name.strip_prefix("DASK_") {
                 // Dask's rule: two underscores divide, and one is the same as a hyphen.
-                settings.insert(name.to_lowercase().replace("__", ".").replace('_', "-"), value.clone());
+                let name = name.to_lowercase().replace("__", ".").replace('_', "-");
+                match literal(value) {
+                    Some(value) => drop(settings.insert(name, value)),
+                    None => drop(settings.remove(&name)),
+                }
             }
         }
+        unheeded(&settings).iter().for_each(|warning| tracing::warn!("{warning}"));
         Self::new().apply(&settings)
     }
 
@@ -64,8 +96,17 @@ impl ClientBuilder {
         if let Some(text) = settings.get(CONNECT) {
             self = self.connect_timeout(duration(CONNECT, text)?);
         }
+        if let Some(text) = settings.get(TCP) {
+            self = self.tcp_timeout(duration(TCP, text)?);
+        }
         if let Some(text) = settings.get(HEARTBEAT) {
             self = self.heartbeat(duration(HEARTBEAT, text)?);
+        }
+        if let Some(text) = settings.get(ENCRYPTED) {
+            self = self.require_encryption(flag(ENCRYPTED, text)?);
+        }
+        if let Some(way) = settings.get(COMPRESSION).and_then(|name| compression(name)) {
+            self = self.compression(way);
         }
         #[cfg(feature = "tls")]
         if let Some(ca) = settings.get(CA) {
@@ -76,11 +117,13 @@ impl ClientBuilder {
             if let Some(key) = settings.get(KEY) {
                 tls = tls.key(key.as_str());
             }
+            if let Some(text) = settings.get(MIN_TLS) {
+                tls = tls.min_version(tls_version(MIN_TLS, text)?);
+            }
+            if let Some(text) = settings.get(MAX_TLS) {
+                tls = tls.max_version(tls_version(MAX_TLS, text)?);
+            }
             self = self.tls(tls);
-        }
-        #[cfg(not(feature = "tls"))]
-        if [CA, CERT, KEY].into_iter().any(|name| settings.contains_key(name)) {
-            tracing::warn!("TLS is configured, but this program was built without it");
         }
         Ok(self)
     }
@@ -103,6 +146,82 @@ impl ClientBuilder {
     }
 }
 
+/// A variable's value as Dask reads it: a Python literal if it is one, else as it stands; `None` for nothing.
+fn literal(text: &str) -> Option<String> {
+    let bare = text.trim();
+    if ["none", "null"].contains(&bare.to_lowercase().as_str()) {
+        return None;
+    }
+    let quoted = ['"', '\''].into_iter().find_map(|quote| {
+        let inside = bare.strip_prefix(quote)?.strip_suffix(quote)?;
+        let mut plain = String::with_capacity(inside.len());
+        let mut chars = inside.chars();
+        while let Some(char) = chars.next() {
+            match char {
+                // More than one text: no literal.
+                char if char == quote => return None,
+                '\\' => plain.push(match chars.next()? {
+                    'n' => '\n',
+                    't' => '\t',
+                    char @ ('\\' | '"' | '\'') => char,
+                    _ => return None,
+                }),
+                char => plain.push(char),
+            }
+        }
+        Some(plain)
+    });
+    Some(quoted.unwrap_or_else(|| text.to_owned()))
+}
+
+fn compression(name: &str) -> Option<Compression> {
+    let all = [Compression::Lz4, Compression::Zstd, Compression::Zlib, Compression::Snappy];
+    all.into_iter().find(|way| way.name() == name.trim().to_lowercase())
+}
+
+/// What is set and changes nothing here, in words.
+fn unheeded(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let set = |name: &str| settings.contains_key(name);
+    if [CA, CERT, KEY].into_iter().any(set) {
+        if cfg!(not(feature = "tls")) {
+            warnings.push("TLS is configured, but this program was built without it".to_owned());
+        } else if !set(CA) {
+            warnings.push(format!("{CERT} and {KEY} count only together with {CA}, which is not set"));
+        }
+    }
+    if let Some(ciphers) = settings.get(CIPHERS) {
+        warnings
+            .push(format!("{CIPHERS} is {ciphers:?}, a list for OpenSSL, which this client does not use"));
+    }
+    match settings.get(COMPRESSION).map(|name| name.trim().to_lowercase()) {
+        Some(name) if !["auto", "false"].contains(&name.as_str()) && compression(&name).is_none() => {
+            warnings.push(format!(
+                "{COMPRESSION} is {name:?}, which this client cannot write; it sends as it is"
+            ));
+        }
+        _ => (),
+    }
+    warnings
+}
+
+fn flag(setting: &str, text: &str) -> Result<bool> {
+    match text.trim().to_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" | "" => Ok(false),
+        _ => Err(Error::config(format!("{setting} is {text:?}, which is neither true nor false"))),
+    }
+}
+
+#[cfg(feature = "tls")]
+fn tls_version(setting: &str, text: &str) -> Result<crate::TlsVersion> {
+    match text.trim() {
+        "1.2" => Ok(crate::TlsVersion::Tls12),
+        "1.3" => Ok(crate::TlsVersion::Tls13),
+        _ => Err(Error::config(format!("{setting} is {text:?}; TLS of versions 1.2 and 1.3 is supported"))),
+    }
+}
+
 /// Where Dask looks, in its order: the last found wins.
 fn yaml_files(variables: &[(String, String)]) -> Vec<PathBuf> {
     let variable = |name: &str| variables.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
@@ -119,8 +238,8 @@ fn yaml_files(variables: &[(String, String)]) -> Vec<PathBuf> {
             files.push(place);
         } else if let Ok(entries) = std::fs::read_dir(&place) {
             let is_yaml = |path: &PathBuf| {
-                path.extension()
-                    .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e))
+                let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+                extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension.as_str()))
             };
             let mut found: Vec<PathBuf> =
                 entries.flatten().map(|entry| entry.path()).filter(is_yaml).collect();
@@ -192,6 +311,9 @@ fn duration(setting: &str, text: &str) -> Result<Duration> {
         "us" | "microsecond" | "microseconds" => 1e-6,
         "m" | "min" | "minute" | "minutes" => 60.0,
         "h" | "hr" | "hour" | "hours" => 3600.0,
+        "d" | "day" | "days" => 86400.0,
+        "w" | "week" | "weeks" => 604_800.0,
+        "ns" | "nanosecond" | "nanoseconds" => 1e-9,
         _ => f64::NAN,
     };
     let seconds = number.parse::<f64>().unwrap_or(f64::NAN) * scale;
@@ -227,6 +349,62 @@ mod tests {
         let builder = ClientBuilder::from_sources(&files, &variables).unwrap();
         assert_eq!(builder.address.as_deref(), Some("tcp://from-env:3"));
         assert_eq!(builder.connect_timeout, Duration::from_secs(2));
+    }
+
+    fn from(variables: &[(&str, &str)]) -> Result<ClientBuilder> {
+        let variables: Vec<(String, String)> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        ClientBuilder::from_sources(&[], &variables)
+    }
+
+    #[test]
+    fn variables_are_read_as_python_literals() {
+        for (text, value) in [
+            ("'tcp://a:1'", Some("tcp://a:1")),
+            (" \"tcp://a:1\" ", Some("tcp://a:1")),
+            ("tcp://a:1", Some("tcp://a:1")),
+            ("'a' 'b'", Some("'a' 'b'")),
+            ("'line\\nline'", Some("line\nline")),
+            ("'it\\'s'", Some("it's")),
+            ("None", None),
+            ("null", None),
+            ("1.5", Some("1.5")),
+            ("", Some("")),
+        ] {
+            assert_eq!(literal(text).as_deref(), value, "{text}");
+        }
+        let builder = from(&[("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "None")]).unwrap();
+        assert_eq!(builder.connect_timeout, ClientBuilder::new().connect_timeout);
+    }
+
+    #[test]
+    fn every_setting_is_obeyed() {
+        let builder = from(&[
+            ("DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP", "'7s'"),
+            ("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "True"),
+            ("DASK_DISTRIBUTED__COMM__COMPRESSION", "lz4"),
+            ("DASK_DISTRIBUTED__CLIENT__HEARTBEAT", "1 minute"),
+        ])
+        .unwrap();
+        assert_eq!(builder.tcp_timeout, Duration::from_secs(7));
+        assert_eq!(builder.heartbeat, Duration::from_secs(60));
+        assert_eq!(builder.compression, Some(Compression::Lz4));
+        assert!(builder.require_encryption);
+        assert!(from(&[("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "maybe")]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_obeyed_is_told() {
+        let warn = |name: &str, value: &str| {
+            unheeded(&Settings::from([(name.to_owned(), value.to_owned())])).join("; ")
+        };
+        assert!(warn(CIPHERS, "HIGH").contains("HIGH"));
+        assert!(warn(COMPRESSION, "blosc").contains("blosc"));
+        assert_eq!(warn(COMPRESSION, "auto") + &warn(COMPRESSION, "zstd") + &warn(COMPRESSION, "False"), "");
+        if cfg!(feature = "tls") {
+            assert!(warn(CERT, "cert.pem").contains(CA));
+            assert_eq!(warn(CA, "ca.pem"), "");
+        }
     }
 
     #[test]

@@ -26,6 +26,20 @@ struct Inner {
     key: Option<Key>,
     python: Option<PythonError>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// Trying again gives the same.
+    lasting: bool,
+}
+
+impl Inner {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), key: None, python: None, source: None, lasting: false }
+    }
+}
+
+impl From<Inner> for Error {
+    fn from(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
 }
 
 /// What sort of failure an [`Error`] is.
@@ -44,6 +58,12 @@ pub enum ErrorKind {
     ConnectionLost,
     /// A deadline passed.
     Timeout,
+    /// There was no room for more work in time: too many tasks are open
+    /// ([`ClientBuilder::max_outstanding`](crate::ClientBuilder::max_outstanding)), or the scheduler does not take what is
+    /// sent ([`ClientBuilder::max_unsent_bytes`](crate::ClientBuilder::max_unsent_bytes)). Nothing was submitted.
+    Overloaded,
+    /// Nothing is kept under that name; see [`Client::attach`](crate::Client::attach).
+    NotFound,
     /// The server answered a request with an exception.
     Rpc,
     /// The server's release lacks what was asked for; nothing was sent.
@@ -104,9 +124,7 @@ impl Error {
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            inner: Arc::new(Inner { kind, message: message.into(), key: None, python: None, source: None }),
-        }
+        Inner::new(kind, message).into()
     }
 
     fn with_source(
@@ -114,8 +132,22 @@ impl Error {
         message: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
-        let source: Option<Box<dyn std::error::Error + Send + Sync>> = Some(Box::new(source));
-        Self { inner: Arc::new(Inner { kind, message: message.into(), key: None, python: None, source }) }
+        Inner { source: Some(Box::new(source)), ..Inner::new(kind, message) }.into()
+    }
+
+    /// Whether the same attempt may succeed later without anybody changing this client's settings or what answers at
+    /// the address.
+    pub(crate) fn may_heal(&self) -> bool {
+        match self.inner.kind {
+            ErrorKind::Config | ErrorKind::Protocol | ErrorKind::NotAvailable => false,
+            _ => !self.inner.lasting,
+        }
+    }
+
+    /// The same, where another attempt may do better.
+    #[cfg(feature = "tls")]
+    pub(crate) fn healable(&self) -> Self {
+        Self::new(self.inner.kind, self.inner.message.as_str())
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Self {
@@ -148,9 +180,10 @@ impl Error {
         Self::new(ErrorKind::Connect, format!("cannot connect to {peer}: {why}"))
     }
 
+    /// The TLS handshake failed; `lasting` if by the certificates or settings of either side.
     #[cfg_attr(not(feature = "tls"), expect(dead_code))]
-    pub(crate) fn tls(peer: &Address, why: &str) -> Self {
-        Self::new(ErrorKind::Connect, format!("cannot connect to {peer}: {why}"))
+    pub(crate) fn tls(peer: &Address, why: &str, lasting: bool) -> Self {
+        Inner { lasting, ..Inner::new(ErrorKind::Connect, format!("cannot connect to {peer}: {why}")) }.into()
     }
 
     #[cfg(feature = "tls")]
@@ -211,7 +244,8 @@ impl Error {
             WireError::NotDask { .. } => ErrorKind::NotDask,
             _ => ErrorKind::Protocol,
         };
-        Self::with_source(kind, format!("{peer}: {error}"), error)
+        let message = format!("{peer}: {error}");
+        Inner { source: Some(Box::new(error)), lasting: true, ..Inner::new(kind, message) }.into()
     }
 
     pub(crate) fn lost(peer: &Address, why: impl fmt::Display) -> Self {
@@ -225,14 +259,30 @@ impl Error {
     /// A wait for a task timed out.
     pub(crate) fn late(key: &Key, after: Duration, diagnosis: Diagnosis) -> Self {
         let message = format!("task {key} has no result after {after:?}{diagnosis}");
-        Self {
-            inner: Arc::new(Inner {
-                kind: ErrorKind::Timeout,
-                message,
-                key: Some(key.clone()),
-                python: None,
-                source: Some(Box::new(diagnosis)),
-            }),
+        Inner {
+            key: Some(key.clone()),
+            source: Some(Box::new(diagnosis)),
+            ..Inner::new(ErrorKind::Timeout, message)
+        }
+        .into()
+    }
+
+    /// Of a wait for several tasks that ended with this error, the one for another of them. The cluster was asked about
+    /// one alone.
+    pub(crate) fn of_another(&self, key: &Key, after: Duration) -> Self {
+        match (self.key(), self.diagnosis()) {
+            (Some(first), Some(diagnosis)) if first != key => {
+                let message = format!(
+                    "task {key} has no result after {after:?}, as others; the cluster was asked about {first}{diagnosis}"
+                );
+                Inner {
+                    key: Some(key.clone()),
+                    source: Some(Box::new(diagnosis.clone())),
+                    ..Inner::new(self.inner.kind, message)
+                }
+                .into()
+            }
+            _ => self.clone(),
         }
     }
 
@@ -251,15 +301,7 @@ impl Error {
 
     pub(crate) fn rpc(peer: &Address, op: &str, error: PythonError) -> Self {
         let message = format!("{peer} failed at op {op:?}: {}", error.title());
-        Self {
-            inner: Arc::new(Inner {
-                kind: ErrorKind::Rpc,
-                message,
-                key: None,
-                python: Some(error),
-                source: None,
-            }),
-        }
+        Inner { python: Some(error), ..Inner::new(ErrorKind::Rpc, message) }.into()
     }
 
     pub(crate) fn task(key: &Key, error: PythonError) -> Self {
@@ -273,15 +315,7 @@ impl Error {
             _ => ErrorKind::Task,
         };
         let message = format!("task {key} failed: {}", error.title());
-        Self {
-            inner: Arc::new(Inner {
-                kind,
-                message,
-                key: Some(key.clone()),
-                python: Some(error),
-                source: None,
-            }),
-        }
+        Inner { key: Some(key.clone()), python: Some(error), ..Inner::new(kind, message) }.into()
     }
 
     pub(crate) fn cancelled(key: &Key, reason: &str, message: &str) -> Self {
@@ -308,15 +342,7 @@ impl Error {
     }
 
     pub(crate) fn about(kind: ErrorKind, key: &Key, message: impl Into<String>) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                kind,
-                message: message.into(),
-                key: Some(key.clone()),
-                python: None,
-                source: None,
-            }),
-        }
+        Inner { key: Some(key.clone()), ..Inner::new(kind, message) }.into()
     }
 
     pub(crate) fn closed() -> Self {
@@ -354,7 +380,11 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.inner.source.as_deref().map(|source| source as _)
+        match &self.inner.source {
+            Some(source) => Some(&**source as _),
+            // With the traceback, for programs that print the chain of causes.
+            None => self.inner.python.as_ref().map(|python| python as _),
+        }
     }
 }
 
@@ -377,5 +407,44 @@ impl From<SubmitError> for Error {
             _ => ErrorKind::Encode,
         };
         Self::with_source(kind, error.to_string(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn the_chain_of_causes_has_the_python_exception() {
+        let error = Error::task(&Key::from("k"), PythonError::from_payloads(None, None));
+        assert!(error.source().is_some_and(|source| source.is::<PythonError>()));
+        assert!(Error::closed().source().is_none());
+    }
+
+    #[test]
+    fn only_what_may_change_by_itself_is_tried_again() {
+        let peer: Address = "tcp://a:1".parse().unwrap();
+        assert!(Error::refused(&peer, &std::io::ErrorKind::ConnectionRefused.into()).may_heal());
+        assert!(Error::silent(&peer, Duration::ZERO).may_heal() && Error::hung_up(&peer).may_heal());
+        assert!(Error::lost(&peer, "gone").may_heal() && Error::timeout("it", Duration::ZERO).may_heal());
+        let stranger = WireError::NotDask { found: "HTTP".to_owned() };
+        assert!(!Error::wire(&peer, stranger).may_heal() && !Error::config("bad").may_heal());
+        #[cfg(feature = "tls")]
+        assert!(
+            !Error::tls(&peer, "another CA", true).may_heal() && Error::tls(&peer, "cut", false).may_heal()
+        );
+    }
+
+    #[test]
+    fn each_of_many_is_named_in_its_own_error() {
+        let after = Duration::from_secs(1);
+        let first = Error::late(&Key::from("a"), after, Diagnosis::NoWorkers);
+        let second = first.of_another(&Key::from("b"), after);
+        assert_eq!((second.key(), second.kind()), (Some(&Key::from("b")), ErrorKind::Timeout));
+        assert!(second.to_string().contains("task b") && second.diagnosis().is_some(), "{second}");
+        assert_eq!(first.of_another(&Key::from("a"), after).to_string(), first.to_string());
+        assert_eq!(Error::closed().of_another(&Key::from("b"), after).kind(), ErrorKind::Closed);
     }
 }

@@ -9,13 +9,16 @@ use std::time::Duration;
 use dask_wire::family::{Decoded, decode};
 use dask_wire::{FromPython, Key, Payload, Value};
 use futures::future::BoxFuture;
+use tracing::Instrument;
 
 use crate::client::{Client, Shared};
 use crate::error::{Error, Result};
 use crate::future::Future;
 use crate::graph::{Graph, Outputs};
-use crate::wait::{Finished, read};
-use crate::wait_many::all_or_first;
+use crate::limit::Limit;
+use crate::submit::Room;
+use crate::wait::read;
+use crate::wait_many::{all_finished, all_or_first};
 
 /// How often results that vanished between "finished" and the fetch are waited for again.
 pub(crate) const ATTEMPTS: u32 = 12;
@@ -44,8 +47,9 @@ impl Client {
     /// (`who_has`, then `get_data` of each worker), everything else through the scheduler (`gather`). Every release.
     ///
     /// # Errors
-    /// The first task in that order that failed, was cancelled or lost, or whose result is not of type `R`. See
-    /// [`Gather::each`] and [`Gather::skip_errors`] for the others' results.
+    /// As soon as a task has failed, was cancelled or lost, without waiting for the others, as Python's does: the first such
+    /// in that order. Or a result is not of type `R`. See [`Gather::each`] and [`Gather::skip_errors`] for the others'
+    /// results.
     pub fn gather<'a, R>(&'a self, futures: &'a [Future<R>]) -> Gather<'a, R> {
         Gather { client: self, futures, deadline: None }
     }
@@ -59,22 +63,29 @@ impl Client {
     }
 
     pub(crate) async fn fetch_one(&self, key: &Key) -> Result<Arc<Decoded>> {
-        Finished::new(self.shared(), key).await?;
-        let found = self.fetch_each(std::slice::from_ref(&key)).await.pop();
-        found.unwrap_or_else(|| Err(Error::vanished(key, ATTEMPTS)))
+        let found = self.fetch(std::slice::from_ref(&key)).await?.pop();
+        found.ok_or_else(|| Error::vanished(key, ATTEMPTS))
     }
 
-    /// Waits for keys and fetches their results, in their order; fails with the first that fails.
+    /// Waits for keys and fetches their results, in their order; fails as soon as one of them has failed.
     async fn fetch(&self, keys: &[&Key]) -> Result<Vec<Arc<Decoded>>> {
-        for key in keys {
-            Finished::new(self.shared(), key).await?;
-        }
-        self.fetch_each(keys).await.into_iter().collect()
+        let span = gather_span(keys.iter().copied());
+        let work = async {
+            all_finished(self.shared(), keys).await?;
+            self.fetch_there(keys, &span).await.into_iter().collect()
+        };
+        work.instrument(span.clone()).await
     }
 
     /// Waits for keys and fetches what there is, in their order.
     async fn fetch_each(&self, keys: &[&Key]) -> Vec<Result<Arc<Decoded>>> {
+        let span = gather_span(keys.iter().copied());
+        self.fetch_there(keys, &span).instrument(span.clone()).await
+    }
+
+    async fn fetch_there(&self, keys: &[&Key], span: &tracing::Span) -> Vec<Result<Arc<Decoded>>> {
         let shared = self.shared();
+        let mut tally = Tally::default();
         let mut found: HashMap<Key, Result<Arc<Decoded>>> = HashMap::with_capacity(keys.len());
         let mut rest: Vec<&Key> = keys.to_vec();
         for attempt in 0..ATTEMPTS {
@@ -87,7 +98,7 @@ impl Client {
                     Err(error) => drop(found.insert(key.clone(), Err(error))),
                 }
             }
-            for (key, fetched) in shared.fetch_round(&there).await {
+            for (key, fetched) in shared.fetch_round(&there, &mut tally).await {
                 match fetched {
                     Fetched::Got(result) => drop(found.insert(key, Ok(result))),
                     Fetched::Failed(error) => drop(found.insert(key, Err(error))),
@@ -99,6 +110,7 @@ impl Client {
                 break;
             }
         }
+        tally.record(span);
         let result =
             |key: &&Key| found.get(*key).cloned().unwrap_or_else(|| Err(Error::vanished(key, ATTEMPTS)));
         keys.iter().map(result).collect()
@@ -133,24 +145,25 @@ impl<'a, R: FromPython + Send + 'a> Gather<'a, R> {
     pub fn each(self) -> BoxFuture<'a, Vec<Result<R>>> {
         let Self { client, futures, deadline } = self;
         Box::pin(async move {
-            let mut error = None;
+            let shared = client.shared();
+            let mut late = None;
             if let Some(deadline) = deadline {
                 // The wait ends either way; those that are open then get its error.
-                error = match client.wait(futures).deadline(deadline).await {
+                late = match client.wait(futures).deadline(deadline).await {
                     Ok(waited) => waited.timeout,
                     Err(error) => Some(error),
                 };
             }
-            let shared = client.shared();
-            let open = |future: &Future<R>| error.is_some() && shared.is_pending(future.key());
+            let after = deadline.unwrap_or_default();
+            let open = |future: &Future<R>| late.is_some() && shared.is_pending(future.key());
             let keys: Vec<&Key> = futures.iter().filter(|future| !open(future)).map(Future::key).collect();
             let mut found: HashMap<&Key, Result<Arc<Decoded>>> =
                 keys.iter().copied().zip(client.fetch_each(&keys).await).collect();
-            let late = error.unwrap_or_else(Error::closed);
+            let late = late.unwrap_or_else(Error::closed);
             let result = |future: &Future<R>| match found.get_mut(future.key()) {
                 Some(Ok(result)) => read(future.key(), Arc::clone(result)),
                 Some(Err(error)) => Err(error.clone()),
-                None => Err(late.clone()),
+                None => Err(late.of_another(future.key(), after)),
             };
             futures.iter().map(result).collect()
         })
@@ -171,7 +184,8 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for Gather<'a, R> {
         let Self { client, futures, deadline } = self;
         Box::pin(async move {
             let keys: Vec<&Key> = futures.iter().map(Future::key).collect();
-            let results = within_any(client, deadline, &keys, client.fetch(&keys)).await?;
+            let limit = deadline.map(Limit::new);
+            let results = within_any(client, limit, &keys, client.fetch(&keys)).await?;
             results.into_iter().zip(keys).map(|(result, key)| read(key, result)).collect()
         })
     }
@@ -205,9 +219,12 @@ impl<'a, O: Outputs<R> + Send + 'a, R: 'a> IntoFuture for Compute<'a, O, R> {
         let Self { client, graph, outputs, deadline, .. } = self;
         let outputs = outputs.keys();
         Box::pin(async move {
-            let futures: Vec<Future<()>> = client.submit_graph(graph, outputs).await?;
+            let limit = deadline.map(Limit::new);
+            let room = if limit.is_some() { Room::Patient } else { Room::AsSet };
+            let submitting = client.submit_graph_with(graph, outputs, room);
+            let futures: Vec<Future<()>> = Limit::submitting(limit, client.shared(), submitting).await?;
             let keys: Vec<&Key> = futures.iter().map(Future::key).collect();
-            O::collect(within_any(client, deadline, &keys, client.fetch(&keys)).await?)
+            O::collect(within_any(client, limit, &keys, client.fetch(&keys)).await?)
         })
     }
 }
@@ -215,26 +232,58 @@ impl<'a, O: Outputs<R> + Send + 'a, R: 'a> IntoFuture for Compute<'a, O, R> {
 /// Does work that waits for all of these keys, within a deadline.
 async fn within_any<T>(
     client: &Client,
-    deadline: Option<Duration>,
+    limit: Option<Limit>,
     keys: &[&Key],
     work: impl StdFuture<Output = Result<T>>,
 ) -> Result<T> {
-    let Some(deadline) = deadline else { return work.await };
+    let Some(limit) = limit else { return work.await };
     let shared = client.shared();
-    match tokio::time::timeout(deadline, work).await {
+    match tokio::time::timeout_at(limit.until(), work).await {
         Ok(outcome) => outcome,
         Err(_) => match keys.iter().find(|key| shared.is_pending(key)).or(keys.first()) {
-            Some(key) => Err(shared.timed_out(key, deadline).await),
-            None => Err(Error::timeout("gathering nothing", deadline)),
+            Some(key) => Err(shared.timed_out(key, limit.after()).await),
+            None => Err(Error::timeout("gathering nothing", limit.after())),
         },
     }
 }
 
+/// What gathering took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    bytes: u64,
+    direct: u64,
+    relayed: u64,
+}
+
+impl Tally {
+    /// Writes it into a span that [`gather_span`] made.
+    pub(crate) fn record(self, span: &tracing::Span) {
+        span.record("bytes", self.bytes).record("direct", self.direct).record("relayed", self.relayed);
+    }
+}
+
+/// The span of gathering these keys.
+pub(crate) fn gather_span<'k>(keys: impl ExactSizeIterator<Item = &'k Key>) -> tracing::Span {
+    use tracing::field::Empty;
+    let number = keys.len();
+    let mut keys = keys;
+    tracing::debug_span!(
+        "dask.gather",
+        key = keys.next().map(tracing::field::display),
+        keys = number,
+        bytes = Empty,
+        direct = Empty,
+        relayed = Empty,
+    )
+}
+
 impl Shared {
     /// Fetches what is there of these finished keys. Asks the scheduler what becomes of the others.
-    pub(crate) async fn fetch_round(&self, keys: &[Key]) -> HashMap<Key, Fetched> {
+    pub(crate) async fn fetch_round(&self, keys: &[Key], tally: &mut Tally) -> HashMap<Key, Fetched> {
+        let mut bytes = 0;
         let mut fetched: HashMap<Key, Fetched> = HashMap::with_capacity(keys.len());
-        let note = |fetched: &mut HashMap<Key, Fetched>, key: Key, payload: &Payload| {
+        let mut note = |fetched: &mut HashMap<Key, Fetched>, key: Key, payload: &Payload| {
+            bytes += payload.len() as u64;
             let found = match decode(payload, &self.settings.pickle_limits) {
                 Ok(decoded) => Fetched::Got(Arc::new(decoded)),
                 Err(error) => Fetched::Failed(Error::decode(format_args!("the result of {key}"), error)),
@@ -246,6 +295,7 @@ impl Shared {
             None => relayed.extend_from_slice(keys),
             Some(plan) => {
                 let results = self.fetch_direct(plan).await;
+                tally.direct += results.len() as u64;
                 self.counters.direct.fetch_add(results.len() as u64, Ordering::Relaxed);
                 results.into_iter().for_each(|(key, payload)| note(&mut fetched, key, &payload));
                 relayed.extend(keys.iter().filter(|key| !fetched.contains_key(*key)).cloned());
@@ -254,6 +304,7 @@ impl Shared {
         for chunk in self.chunks(relayed) {
             match self.relay(&chunk).await {
                 Ok(results) => {
+                    tally.relayed += results.len() as u64;
                     self.counters.relayed.fetch_add(results.len() as u64, Ordering::Relaxed);
                     results.into_iter().for_each(|(key, payload)| note(&mut fetched, key, &payload));
                 }
@@ -262,6 +313,7 @@ impl Shared {
                 }
             }
         }
+        tally.bytes += bytes;
         let gone: Vec<&Key> = keys.iter().filter(|key| !fetched.contains_key(*key)).collect();
         if !gone.is_empty() {
             self.session.change(|session| gone.iter().for_each(|key| session.ask_again(key)));
@@ -293,7 +345,7 @@ impl Shared {
         let mut wanted: Vec<&Key> = keys.iter().collect();
         loop {
             let list = wanted.iter().copied().collect::<Value<'_>>();
-            let reply = self.rpc(self.request("gather")?.with("keys", list)?).await?;
+            let reply = self.rpc_for_data(self.request("gather")?.with("keys", list)?).await?;
             let mut value = reply.value()?;
             match value.get("status").and_then(Value::as_str) {
                 Some("OK") => {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use dask_wire::{Dialect, Release, Value};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::error::{Error, Result};
+use crate::exchange::rpc_span;
 use crate::net::address::Address;
 use crate::net::comm::Comm;
 
@@ -17,6 +19,13 @@ pub(crate) fn warn_if_unknown(address: &Address, dialect: Dialect) {
             "the scheduler's release is not among the known ones; speaking the nearest dialect",
         );
     }
+}
+
+/// The dialect of a release; says so if it is a guess.
+pub(crate) fn known_dialect(address: &Address, release: Release) -> Dialect {
+    let dialect = Dialect::of(release);
+    warn_if_unknown(address, dialect);
+    dialect
 }
 
 /// Asks a fresh connection for the scheduler's release.
@@ -32,6 +41,7 @@ pub(crate) async fn ask_release(comm: &mut Comm, address: &Address, deadline: Du
         comm.writer.send(&request("who_has", Some(("keys", Value::Array(Vec::new()))))).await?;
         Ok::<_, Error>((comm.reader.expect().await?, comm.reader.expect().await?))
     };
+    let questions = questions.instrument(rpc_span("versions", address));
     let (versions, who_has) = timeout(deadline, questions).await.map_err(|_| late("versions"))??;
     let wire = |error| Error::wire(address, error);
     if who_has.value().map_err(wire)?.as_map().is_none() {

@@ -27,6 +27,7 @@ mod client;
 mod config;
 mod data;
 mod datasets;
+mod detach;
 mod diagnose;
 mod diagnosis;
 mod direct;
@@ -35,6 +36,7 @@ mod ending;
 mod environment;
 mod error;
 mod event;
+mod exchange;
 mod future;
 mod gather;
 mod graph;
@@ -44,6 +46,7 @@ mod info;
 mod item;
 mod keep;
 mod life;
+mod limit;
 mod lock;
 mod logs;
 mod looking;
@@ -69,6 +72,7 @@ mod semaphore;
 mod session;
 mod skew;
 mod story;
+mod submit;
 #[cfg(feature = "arrow")]
 mod table;
 mod topics;
@@ -100,6 +104,7 @@ pub use dask_wire::{
 };
 pub use data::Data;
 pub use datasets::Dataset;
+pub use detach::Attach;
 pub use diagnosis::{Diagnosis, Offer};
 pub use direct::Direct;
 pub use error::{Error, ErrorKind, Result};
@@ -121,7 +126,7 @@ pub use net::dial::ConnectPhases;
 #[cfg(feature = "tls")]
 pub use net::renewal::{FreshTls, TlsSource};
 #[cfg(feature = "tls")]
-pub use net::tls::{Pem, TlsConfig, TlsSession, Verify};
+pub use net::tls::{Pem, TlsConfig, TlsSession, TlsVersion, Verify};
 pub use plugin::Plugin;
 pub use profile::{Frame, Profile, ProfileQuery};
 pub use progress::{Counts, Progress};

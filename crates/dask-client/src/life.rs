@@ -1,6 +1,7 @@
 //! The life of a client: not yet registered, connected, reconnecting, ended; and who wants to know.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
@@ -22,6 +23,13 @@ pub enum ClientEvent {
     },
     /// Registered again.
     Reconnected,
+    /// The client ended by itself: the stream broke and it may not connect again, or could not. The last event.
+    GaveUp {
+        /// Why; what every later call fails with.
+        cause: Error,
+    },
+    /// The client was closed, or its last handle dropped. The last event.
+    Closed,
     /// A request took longer than [`ClientBuilder::slow_after`](crate::ClientBuilder::slow_after).
     Slow {
         /// The request's op.
@@ -52,9 +60,11 @@ const BUFFER: usize = 64;
 pub(crate) struct Life {
     stage: watch::Sender<Stage>,
     closing: watch::Sender<bool>,
-    events: broadcast::Sender<ClientEvent>,
+    /// `None` after the last event.
+    events: StdMutex<Option<broadcast::Sender<ClientEvent>>>,
     registering: Mutex<()>,
     reconnects: AtomicU64,
+    slow: AtomicU64,
 }
 
 impl Life {
@@ -62,9 +72,10 @@ impl Life {
         Self {
             stage: watch::Sender::new(Stage::Idle),
             closing: watch::Sender::new(false),
-            events: broadcast::Sender::new(BUFFER),
+            events: StdMutex::new(Some(broadcast::Sender::new(BUFFER))),
             registering: Mutex::new(()),
             reconnects: AtomicU64::new(0),
+            slow: AtomicU64::new(0),
         }
     }
 
@@ -74,6 +85,11 @@ impl Life {
 
     pub(crate) fn is_connected(&self) -> bool {
         matches!(*self.stage.borrow(), Stage::Connected) && !self.is_closing()
+    }
+
+    /// Whether the client was never registered.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(*self.stage.borrow(), Stage::Idle)
     }
 
     pub(crate) fn enter(&self, stage: Stage) {
@@ -135,8 +151,31 @@ impl Life {
     }
 
     pub(crate) fn tell(&self, event: ClientEvent) {
-        // Nobody listens: nobody is told.
-        drop(self.events.send(event));
+        if let Some(events) = &*self.events() {
+            // Nobody listens: nobody is told.
+            drop(events.send(event));
+        }
+    }
+
+    /// Tells the last event: the streams of events end after it.
+    pub(crate) fn over(&self, event: ClientEvent) {
+        if let Some(events) = self.events().take() {
+            drop(events.send(event));
+        }
+    }
+
+    fn events(&self) -> std::sync::MutexGuard<'_, Option<broadcast::Sender<ClientEvent>>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts and tells a slow request.
+    pub(crate) fn slow(&self, event: ClientEvent) {
+        self.slow.fetch_add(1, Ordering::Relaxed);
+        self.tell(event);
+    }
+
+    pub(crate) fn slow_ones(&self) -> u64 {
+        self.slow.load(Ordering::Relaxed)
     }
 
     pub(crate) fn reconnected(&self) {
@@ -150,16 +189,18 @@ impl Life {
 }
 
 impl Client {
-    /// What happens to this client from now on: connected, disconnected, reconnected, slow replies.
+    /// What happens to this client from now on: connected, disconnected, reconnected, slow replies, the end.
     ///
-    /// A listener that falls behind by more than 64 events is told how many it missed. The stream ends with the client.
+    /// A listener that falls behind by more than 64 events is told how many it missed. The stream ends with the client,
+    /// after [`ClientEvent::Closed`] or [`ClientEvent::GaveUp`]; on a client that has ended it is empty.
     pub fn events(&self) -> impl Stream<Item = ClientEvent> + Send + use<> {
-        let events = self.shared().life.events.subscribe();
-        futures::stream::unfold(events, |mut events| async {
+        let events = self.shared().life.events().as_ref().map(broadcast::Sender::subscribe);
+        futures::stream::unfold(events, |events| async {
+            let mut events = events?;
             match events.recv().await {
-                Ok(event) => Some((event, events)),
+                Ok(event) => Some((event, Some(events))),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    Some((ClientEvent::Missed(missed), events))
+                    Some((ClientEvent::Missed(missed), Some(events)))
                 }
                 Err(broadcast::error::RecvError::Closed) => None,
             }

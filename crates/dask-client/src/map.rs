@@ -17,6 +17,7 @@ use crate::call::Call;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::future::Future;
+use crate::submit::Room;
 
 /// Tasks submitted together at most, so that memory stays bounded by what is in flight.
 const TOGETHER: usize = 1000;
@@ -174,8 +175,9 @@ where
         if self.ended || self.submitting.is_some() || room < (self.in_flight / 4).max(1) {
             return;
         }
-        let (mut inputs, mut tasks, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while tasks.len() < room.min(TOGETHER) {
+        let (mut inputs, mut tasks, mut bytes, mut refused) = (Vec::new(), Vec::new(), 0, 0);
+        // Inputs that cannot be sent count as well: they wait to be given out with their error.
+        while tasks.len() < TOGETHER && tasks.len() + refused < room {
             let (number, input, task) = match self.put_back.take() {
                 Some(pulled) => pulled,
                 None => {
@@ -190,9 +192,7 @@ where
                         Ok(task) => (number, input, task),
                         Err(error) => {
                             self.ready.push_back((number, input, Err(error)));
-                            if self.ready.len() >= room {
-                                break;
-                            }
+                            refused += 1;
                             continue;
                         }
                     }
@@ -208,7 +208,8 @@ where
         }
         if !tasks.is_empty() {
             let client = self.client.clone();
-            self.submitting = Some((inputs, Box::pin(async move { client.submit_tasks(tasks).await })));
+            let work = async move { client.submit_tasks(tasks, Room::Patient).await };
+            self.submitting = Some((inputs, Box::pin(work)));
         }
     }
 
@@ -230,14 +231,14 @@ where
     }
 
     /// Time is up: everything in flight fails.
-    fn give_up(&mut self, error: &Error) {
+    fn give_up(&mut self, error: &Error, after: Duration) {
         self.ended = true;
         let waiting = self.submitting.take().map(|(inputs, _)| inputs).unwrap_or_default();
         let put_back = self.put_back.take().map(|(number, input, _)| (number, input));
         for (number, input) in waiting.into_iter().chain(put_back) {
             self.ready.push_back((number, input, Err(error.clone())));
         }
-        while let Some(((number, input), _, result)) = self.harvest.give_up(error) {
+        while let Some(((number, input), _, result)) = self.harvest.give_up(error, after) {
             self.ready.push_back((number, input, result));
         }
     }
@@ -264,6 +265,8 @@ where
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
+            // Also while there are results to give out, or a slow reader of an endless map would never come to its end.
+            this.ended |= this.deadline.as_ref().is_some_and(Deadline::is_over);
             this.pull();
             while this.submit(cx) {
                 this.pull();
@@ -281,7 +284,8 @@ where
             }
             let Some(deadline) = &mut this.deadline else { return Poll::Pending };
             let Poll::Ready(error) = deadline.poll(cx, &this.harvest) else { return Poll::Pending };
-            this.give_up(&error);
+            let after = deadline.after();
+            this.give_up(&error, after);
         }
     }
 }

@@ -7,13 +7,12 @@ use std::time::Duration;
 use dask_pickle::{Template, Value as Python};
 use dask_wire::family::{Decoded, decode};
 use dask_wire::session::KeyState;
-use dask_wire::{FromPython, Key, Payload, Request, Value};
+use dask_wire::{FromPython, Key, Payload, Value};
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::Shared;
 use crate::error::{Error, ErrorKind, Result};
-use crate::reply::Reply;
 
 /// What a value given to shared state is sent as.
 pub(crate) enum Sent {
@@ -136,17 +135,6 @@ pub(crate) fn seconds(limit: Option<Duration>) -> Value<'static> {
 }
 
 impl Shared {
-    /// One request to the scheduler whose reply may take as long as it likes. It takes no room from other requests and
-    /// ends with the client.
-    pub(crate) async fn rpc_waiting(&self, request: Request) -> Result<Reply> {
-        if self.is_closing() {
-            return Err(Error::closed());
-        }
-        let op = request.op();
-        let message = self.pool.call_waiting(&self.address, &request.into_rpc()?).await?;
-        Reply::new(&self.address, op, message)
-    }
-
     /// Waits until the scheduler has heard of a key that this client holds. What asks for it next goes over another
     /// connection than the graph, and may overtake it.
     pub(crate) async fn until_known(&self, key: &Key) -> Result<()> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dask_wire::{Key, Payload, Value};
 use futures::future::BoxFuture;
+use tracing::Instrument;
 
 use crate::client::{Client, Handle, Shared};
 use crate::data::Data;
@@ -122,13 +123,24 @@ impl<'a, R: 'a> IntoFuture for ScatterMany<'a, R> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { client, data, options, .. } = self;
         Box::pin(async move {
-            let futures = scatter(client, data, options).await?;
+            let span = tracing::debug_span!(
+                "dask.scatter",
+                key = tracing::field::Empty,
+                keys = data.len(),
+                bytes = tracing::field::Empty,
+            );
+            let futures = scatter(client, data, options, &span).instrument(span.clone()).await?;
             Ok(futures.into_iter().map(Future::typed).collect())
         })
     }
 }
 
-async fn scatter(client: &Client, data: Vec<Data>, options: Options) -> Result<Vec<Future<()>>> {
+async fn scatter(
+    client: &Client,
+    data: Vec<Data>,
+    options: Options,
+    span: &tracing::Span,
+) -> Result<Vec<Future<()>>> {
     let shared = client.shared();
     shared.stream().await?;
     let parts = {
@@ -136,6 +148,10 @@ async fn scatter(client: &Client, data: Vec<Data>, options: Options) -> Result<V
         let unique: Option<&dyn Fn(&str) -> Key> = if options.hash { None } else { Some(&unique) };
         data.into_iter().map(|data| data.into_parts(unique)).collect::<Result<Vec<_>>>()?
     };
+    if let Some((key, _)) = parts.first() {
+        span.record("key", tracing::field::display(key));
+    }
+    span.record("bytes", parts.iter().map(|(_, payload)| payload.len() as u64).sum::<u64>());
     let mut futures: Vec<Future<()>> = Vec::with_capacity(parts.len());
     let mut to_send: Vec<(Key, Payload)> = Vec::new();
     let mut sent: HashMap<Key, ()> = HashMap::new();
@@ -153,10 +169,11 @@ async fn scatter(client: &Client, data: Vec<Data>, options: Options) -> Result<V
     }
     // By a task of its own, which holds the futures: whoever stops waiting halfway then releases what arrived.
     let handle = Arc::clone(&client.handle);
-    let sending = tokio::spawn(async move {
+    let work = async move {
         send(&handle, to_send, &options).await?;
         Ok(futures)
-    });
+    };
+    let sending = tokio::spawn(work.instrument(span.clone()));
     sending.await.map_err(|_| Error::closed())?
 }
 

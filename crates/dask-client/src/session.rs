@@ -7,9 +7,11 @@ use dask_wire::session::{Notice, Session};
 use dask_wire::{Dialect, Message, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::Instrument;
 
 use crate::client::Shared;
 use crate::error::{Error, ErrorKind};
+use crate::exchange::rpc_span;
 use crate::greet::{ask_release, warn_if_unknown};
 use crate::life::{ClientEvent, Stage};
 use crate::net::comm::{Comm, CommReader, CommWriter};
@@ -25,7 +27,7 @@ pub(crate) struct SessionCell {
     state: Mutex<Session<Waiter>>,
     /// Something is to be sent.
     outgoing: Notify,
-    /// Fewer keys are pending than before.
+    /// Fewer keys are pending, or fewer bytes wait to be sent, than before.
     room: Notify,
     heartbeat: watch::Sender<Duration>,
 }
@@ -44,7 +46,7 @@ impl SessionCell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells when fewer keys are pending, from the call on.
+    /// Tells when fewer keys are pending or fewer bytes unsent, from the call on.
     pub(crate) fn room(&self) -> tokio::sync::futures::Notified<'_> {
         self.room.notified()
     }
@@ -58,9 +60,10 @@ impl SessionCell {
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Session<Waiter>) -> T) -> T {
         let (value, wakes, send, room) = {
             let mut session = self.lock();
-            let before = session.pending();
+            let before = (session.pending(), session.unsent());
             let value = change(&mut session);
-            (value, session.take_wakes(), session.has_outgoing(), session.pending() < before)
+            let room = session.pending() < before.0 || session.unsent() < before.1;
+            (value, session.take_wakes(), session.has_outgoing(), room)
         };
         wakes.into_iter().for_each(Waiter::wake);
         if room {
@@ -86,8 +89,8 @@ pub(crate) async fn register(
         ("reply".into(), false.into()),
         ("versions".into(), versions),
     ]);
-    comm.writer.send(&message).await?;
-    comm.reader.expect().await
+    let span = rpc_span("register-client", &comm.reader.agreed.peer);
+    comm.call(&message).instrument(span).await
 }
 
 /// Runs until the stream ends; the error says why.
@@ -202,7 +205,11 @@ pub(crate) async fn connected(shared: &Arc<Shared>) -> Result<(), Error> {
             Stage::Idle => {
                 let _turn = life.registering().await;
                 if matches!(life.stage(), Stage::Idle) {
+                    let lost = shared.pool.home_was_lost();
                     let mut comm = shared.pool.take(&shared.address).await?;
+                    if lost {
+                        shared.ask_again(&mut comm).await?;
+                    }
                     let name = shared.settings.new_name();
                     shared.session.change(|session| session.rename(name.as_str()));
                     introduce(shared, &mut comm, &name).await?;
@@ -248,6 +255,7 @@ async fn supervise(shared: &Shared, mut comm: Comm) {
         shared.pool.dialer().expire_tls();
         life.tell(ClientEvent::Disconnected { cause: error.clone() });
         if !again {
+            life.over(ClientEvent::GaveUp { cause: error });
             return;
         }
         let closing = life.closing();
@@ -256,7 +264,8 @@ async fn supervise(shared: &Shared, mut comm: Comm) {
                 Ok(comm) => comm,
                 Err(error) => {
                     shared.session.change(|session| session.give_up(error.to_string().into()));
-                    life.enter(Stage::Ended(error));
+                    life.enter(Stage::Ended(error.clone()));
+                    life.over(ClientEvent::GaveUp { cause: error });
                     return;
                 }
             },
@@ -272,16 +281,19 @@ async fn supervise(shared: &Shared, mut comm: Comm) {
     }
 }
 
-/// Connects and registers again, with growing pauses, until that works or the policy's time is over.
+/// Connects and registers again, with growing pauses, until that works, the policy's time is over, or what answers will
+/// not do at any later time either.
 async fn find_again(shared: &Shared) -> Result<Comm, Error> {
     let Some(policy) = shared.settings.reconnect else { return Err(Error::closed()) };
     let give_up = Instant::now() + policy.within;
     let mut pause = policy.first_pause;
-    loop {
+    for attempt in 1u64.. {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(policy.longest_pause);
-        match try_again(shared).await {
+        let span = tracing::debug_span!("dask.reconnect", peer = %shared.address, attempt);
+        match try_again(shared).instrument(span).await {
             Ok(comm) => return Ok(comm),
+            Err(error) if !error.may_heal() => return Err(error),
             Err(error) if Instant::now() >= give_up => {
                 return Err(Error::lost(
                     &shared.address,
@@ -291,6 +303,7 @@ async fn find_again(shared: &Shared) -> Result<Comm, Error> {
             Err(error) => tracing::debug!(scheduler = %shared.address, %error, "not reached yet"),
         }
     }
+    Err(Error::closed())
 }
 
 async fn try_again(shared: &Shared) -> Result<Comm, Error> {
@@ -307,6 +320,8 @@ async fn try_again(shared: &Shared) -> Result<Comm, Error> {
     let first = first.map_err(|_| {
         Error::timeout(format_args!("registering at {}", shared.address), shared.settings.rpc_timeout)
     })??;
+    // Before anything is submitted again: an attempt that fails later would have done it for nothing.
+    first.value().map_err(|error| Error::wire(&shared.address, error))?;
     let resubmitted = shared.session.change(|session| session.reconnected(name, dialect));
     if let Err(error) = resubmitted {
         tracing::warn!(%error, "some work could not be submitted again");

@@ -5,7 +5,9 @@ use futures::future::BoxFuture;
 
 use crate::error::{Error, Result};
 use crate::future::Future;
+use crate::limit::Limit;
 use crate::python::python;
+use crate::submit::Room;
 use crate::wait::CallFuture;
 
 /// Runs where the data is: from whatever is a table to the bytes of an Arrow IPC stream.
@@ -58,8 +60,11 @@ impl<'a, R: Send + 'a> CallFuture<'a, R> {
     pub fn to_arrow(self) -> BoxFuture<'a, Result<ArrowTable>> {
         let (client, call, deadline) = self.into_parts();
         Box::pin(async move {
-            let future: Future<R> = client.submit(call).await?;
-            crate::wait::within(client.shared(), deadline, future.key(), future.to_arrow()).await
+            let limit = deadline.map(Limit::new);
+            let room = if limit.is_some() { Room::Patient } else { Room::AsSet };
+            let submitting = client.submit_call(call, room);
+            let future: Future<R> = Limit::submitting(limit, client.shared(), submitting).await?;
+            crate::wait::within(client.shared(), limit, future.key(), future.to_arrow()).await
         })
     }
 }

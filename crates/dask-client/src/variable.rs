@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use dask_wire::{Feature, FromPython, Peer, Value};
+use dask_wire::{Feature, FromPython, Peer, Request, Value};
 use serde::Serialize;
 
 use crate::client::Client;
 use crate::error::Result;
+use crate::future::Future;
 use crate::item::Item;
-use crate::plain::{Sent, kept_by_scheduler, seconds};
+use crate::plain::{Sent, kept_by_scheduler, seconds, to_the_end};
+use crate::reply::Reply;
 
 /// A named value or future on the scheduler that every client can set and get: Python's `distributed.Variable`.
 ///
@@ -71,16 +73,22 @@ impl Variable {
             .with("client", self.client.name().to_string())?
             .with("timeout", seconds(within))?;
         let what = format!("variable {:?}", self.name);
-        let reply = kept_by_scheduler(within, what, shared.rpc_waiting(request)).await?;
-        let op = match shared.dialect().has(Feature::VariableConfirm) {
-            true => "variable-future-received-confirm",
-            false => "variable-future-release",
-        };
-        let received = |request: dask_wire::Request, record: &Value<'_>| {
-            let token = record.get("token").cloned().unwrap_or(Value::Nil).into_owned();
-            Ok(request.with("name", self.name.clone())?.with("token", token)?)
-        };
-        Item::receive(&self.client, &reply, reply.value()?, received, op)
+        let (client, name) = (self.client.clone(), self.name.clone());
+        // The scheduler hands a future out under a token that has to be confirmed, also when nobody waits any more: until
+        // then it keeps the future, and what follows an unconfirmed one in the variable waits.
+        let get = to_the_end(async move {
+            let reply = client.shared().rpc_waiting(request).await?;
+            match reply.value()?.get("type").and_then(Value::as_str) {
+                Some("Future") => receive(&client, &name, &reply).map(Got::Future),
+                _ => Ok(Got::Value(reply)),
+            }
+        });
+        match kept_by_scheduler(within, what, get).await? {
+            Got::Future(future) => Ok(Item::Future(future.typed())),
+            Got::Value(reply) => {
+                Item::receive(&self.client, &reply, reply.value()?, |request, _| Ok(request), "")
+            }
+        }
     }
 
     /// Deletes it for every client. Who waits for it goes on waiting.
@@ -95,4 +103,23 @@ impl Variable {
         shared.session.change(|session| session.send(message));
         Ok(())
     }
+}
+
+/// What was in a variable.
+enum Got {
+    /// Held by this client, and confirmed.
+    Future(Future<()>),
+    Value(Reply),
+}
+
+fn receive(client: &Client, name: &str, reply: &Reply) -> Result<Future<()>> {
+    let op = match client.shared().dialect().has(Feature::VariableConfirm) {
+        true => "variable-future-received-confirm",
+        false => "variable-future-release",
+    };
+    let received = |request: Request, record: &Value<'_>| {
+        let token = record.get("token").cloned().unwrap_or(Value::Nil).into_owned();
+        Ok(request.with("name", name.to_owned())?.with("token", token)?)
+    };
+    Item::receive(client, reply, reply.value()?, received, op)?.into_future()
 }

@@ -9,11 +9,14 @@ use std::time::Duration;
 use dask_wire::session::KeyState;
 use dask_wire::{FromPython, Key};
 use futures::future::BoxFuture;
+use tracing::Instrument;
 
 use crate::call::Call;
 use crate::client::{Client, Shared};
 use crate::error::{Error, Result};
 use crate::future::Future;
+use crate::limit::Limit;
+use crate::submit::Room;
 use crate::watch::Watch;
 
 /// Waits until a task is finished. Made by [`Future::finished`].
@@ -22,6 +25,7 @@ pub struct Finished<'a> {
     shared: &'a Shared,
     key: &'a Key,
     watch: Option<Watch>,
+    span: Option<tracing::Span>,
 }
 
 impl std::fmt::Debug for Finished<'_> {
@@ -32,14 +36,14 @@ impl std::fmt::Debug for Finished<'_> {
 
 impl<'a> Finished<'a> {
     pub(crate) fn new(shared: &'a Shared, key: &'a Key) -> Self {
-        Self { shared, key, watch: None }
+        Self { shared, key, watch: None, span: None }
     }
 
     /// Gives up after this time, with the reason why the task is not done. The task goes on for as long as its future
     /// is held.
     pub fn deadline(self, deadline: Duration) -> BoxFuture<'a, Result<()>> {
         let (shared, key) = (self.shared, self.key);
-        Box::pin(async move { within(shared, Some(deadline), key, self).await })
+        Box::pin(async move { within(shared, Some(Limit::new(deadline)), key, self).await })
     }
 }
 
@@ -48,6 +52,8 @@ impl StdFuture for Finished<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let (shared, key) = (self.shared, self.key);
+        let span = self.span.get_or_insert_with(|| tracing::debug_span!("dask.wait", %key)).clone();
+        let _entered = span.enter();
         loop {
             if !shared.session.look(|session| session.state(key).is_some_and(KeyState::is_pending)) {
                 return Poll::Ready(shared.outcome(key).map(drop));
@@ -94,7 +100,8 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for ResultFuture<'a, R> {
         Box::pin(async move {
             let client = future.client();
             let key = future.key();
-            let result = within(client.shared(), deadline, key, client.fetch_one(key)).await?;
+            let limit = deadline.map(Limit::new);
+            let result = within(client.shared(), limit, key, client.fetch_one(key)).await?;
             read(key, result)
         })
     }
@@ -141,20 +148,21 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for CallFuture<'a, R> {
     type IntoFuture = BoxFuture<'a, Result<R>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let future: Future<R> = match self.deadline {
-                None => self.client.submit(self.call).await?,
-                // Also submitting may have to wait: for the scheduler, or for room among outstanding tasks.
-                Some(deadline) => tokio::time::timeout(deadline, self.client.submit(self.call))
-                    .await
-                    .map_err(|_| Error::timeout("submitting a task", deadline))??,
-            };
-            let result = future.result();
-            match self.deadline {
-                Some(deadline) => result.deadline(deadline).await,
-                None => result.await,
-            }
-        })
+        let span = tracing::debug_span!("dask.call", key = tracing::field::Empty);
+        let inside = span.clone();
+        let work = async move {
+            let Self { client, call, deadline, .. } = self;
+            let limit = deadline.map(Limit::new);
+            let room = if limit.is_some() { Room::Patient } else { Room::AsSet };
+            // Also submitting may have to wait: for the scheduler, or for room among outstanding tasks.
+            let future: Future<R> =
+                Limit::submitting(limit, client.shared(), client.submit_call(call, room)).await?;
+            let key = future.key();
+            inside.record("key", tracing::field::display(key));
+            let result = within(client.shared(), limit, key, client.fetch_one(key)).await?;
+            read(key, result)
+        };
+        Box::pin(work.instrument(span))
     }
 }
 
@@ -162,18 +170,18 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for CallFuture<'a, R> {
 /// arrives meanwhile is still taken.
 pub(crate) async fn within<T>(
     shared: &Shared,
-    deadline: Option<Duration>,
+    limit: Option<Limit>,
     key: &Key,
     work: impl StdFuture<Output = Result<T>>,
 ) -> Result<T> {
-    let Some(deadline) = deadline else { return work.await };
+    let Some(limit) = limit else { return work.await };
     let mut work = std::pin::pin!(work);
-    match tokio::time::timeout(deadline, &mut work).await {
+    match tokio::time::timeout_at(limit.until(), &mut work).await {
         Ok(outcome) => outcome,
         Err(_) => tokio::select! {
             biased;
             outcome = &mut work => outcome,
-            error = shared.timed_out(key, deadline) => Err(error),
+            error = shared.timed_out(key, limit.after()) => Err(error),
         },
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dask_wire::Key;
 use dask_wire::session::KeyState;
 use futures::future::BoxFuture;
+use tracing::Instrument;
 
 use crate::client::{Client, Shared};
 use crate::error::{Error, Result};
@@ -82,7 +83,12 @@ impl<'a, R: 'a> IntoFuture for Wait<'a, R> {
         let shared = client.shared();
         let keys: Vec<&Key> = futures.iter().map(Future::key).collect();
         // `Future<R>` is a handle, so that waiting for it needs nothing of `R`.
-        let wait = wait_for(shared, keys, first, deadline);
+        let span = tracing::debug_span!(
+            "dask.wait",
+            key = keys.first().map(|key| tracing::field::display(*key)),
+            keys = keys.len(),
+        );
+        let wait = wait_for(shared, keys, first, deadline).instrument(span);
         Box::pin(async move {
             let (open, timeout) = wait.await;
             if shared.is_closing() {
@@ -141,6 +147,29 @@ pub(crate) async fn all_or_first(shared: &Shared, keys: &[&Key], first: bool) {
             return;
         }
     }
+}
+
+/// Waits until all of these keys are finished.
+///
+/// # Errors
+/// One has failed: the first in their order of those that have by then. The others are not waited for.
+pub(crate) async fn all_finished(shared: &Shared, keys: &[&Key]) -> Result<()> {
+    let watch = Watch::default();
+    let numbered = keys.iter().enumerate().filter_map(|(at, key)| Some((u32::try_from(at).ok()?, *key)));
+    watch.add(&shared.session, numbered);
+    let mut open = keys.len();
+    while open > 0 {
+        let mut changed = watch.changed().await;
+        changed.sort_unstable();
+        for number in changed {
+            let Some(key) = usize::try_from(number).ok().and_then(|at| keys.get(at)) else { continue };
+            match shared.outcome(key)? {
+                true => open -= 1,
+                false => watch.add(&shared.session, [(number, *key)]),
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Shared {

@@ -117,6 +117,9 @@ pub struct Submission {
     pub fifo_timeout: Option<Duration>,
 }
 
+/// Tasks of one submission that not every worker can run, with what they ask for.
+pub type Needs = Arc<[(Key, TaskOptions)]>;
+
 /// A graph is not one that Dask could run. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -211,7 +214,7 @@ impl Submission {
         if self.tasks.len() > tasks {
             return Err(GraphError::TooManyTasks { tasks: self.tasks.len(), limit: tasks });
         }
-        let size = self.tasks.iter().fold(0, |size: usize, task| size.saturating_add(task.size()));
+        let size = self.size();
         match self.tasks.iter().max_by_key(|task| task.size()) {
             Some(largest) if size > bytes => Err(GraphError::TooLarge {
                 bytes: size,
@@ -223,8 +226,13 @@ impl Submission {
         }
     }
 
+    /// About how many bytes it takes in a message.
+    pub fn size(&self) -> usize {
+        self.tasks.iter().fold(0, |size: usize, task| size.saturating_add(task.size()))
+    }
+
     /// The tasks that not every worker can run, with their options; `None` if any worker will do for all.
-    pub(crate) fn needs(&self) -> Option<Arc<[(Key, TaskOptions)]>> {
+    pub(crate) fn needs(&self) -> Option<Needs> {
         let picky = self.tasks.iter().filter(|task| !task.options.fits_everywhere());
         let needs: Vec<_> = picky.map(|task| (task.key.clone(), task.options.clone())).collect();
         (!needs.is_empty()).then(|| needs.into())

@@ -19,7 +19,7 @@ pub(crate) type BoxRead = Box<dyn AsyncRead + Send + Unpin>;
 pub(crate) type BoxWrite = Box<dyn AsyncWrite + Send + Unpin>;
 
 #[cfg(feature = "ws")]
-pub(crate) type Socket = tokio_tungstenite::WebSocketStream<super::dial::Io>;
+pub(crate) type Socket = tokio_tungstenite::WebSocketStream<super::moving::Moving<super::dial::Io>>;
 
 /// Bytes and messages that went over a client's connections.
 #[derive(Debug, Default)]
@@ -38,6 +38,8 @@ pub(crate) struct Agreed {
     pub(crate) compression: Option<Compression>,
     pub(crate) limits: Limits,
     pub(crate) traffic: Arc<Traffic>,
+    /// Bytes that have gone over this comm, either way.
+    pub(crate) moved: super::moving::Moved,
 }
 
 /// One connection whose handshake is done.

@@ -1,6 +1,9 @@
 //! Opening a comm: name, TCP, TLS, WebSocket, handshake, each step timed and each failure in plain words.
 
+use std::collections::VecDeque;
+use std::future::Future as StdFuture;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,18 +12,25 @@ use std::time::{Duration, Instant};
 use dask_wire::frame::FrameReader;
 use dask_wire::handshake::{self, Handshake};
 use dask_wire::{Compression, Encoding, Limits, Message};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
 use super::address::{Address, Scheme};
 use super::comm::{Agreed, Comm, CommReader, CommWriter, Sink, Source, Traffic};
+use super::moving::{Moved, Moving};
 use crate::error::{Error, ErrorKind};
 
 /// Everything that opening a connection needs besides the address.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     pub(crate) timeout: Duration,
+    /// How long a peer may leave what was sent unacknowledged.
+    pub(crate) tcp_timeout: Duration,
+    /// Refuse addresses without TLS.
+    pub(crate) encrypted_only: bool,
     pub(crate) limits: Limits,
     pub(crate) compression: Option<Compression>,
     #[cfg(feature = "tls")]
@@ -55,6 +65,11 @@ const NUDGE_AFTER: Duration = Duration::from_millis(1500);
 impl Dialer {
     /// Opens a comm within the connect timeout.
     pub(crate) async fn open(&self, peer: &Address) -> Result<(Comm, ConnectPhases), Error> {
+        if self.encrypted_only && !peer.scheme().is_encrypted() {
+            return Err(Error::config(format!(
+                "{peer} is not encrypted, and distributed.comm.require-encryption demands that; use a tls:// address"
+            )));
+        }
         let start = Instant::now();
         let deadline = tokio::time::Instant::now() + self.timeout;
         let mut phases = ConnectPhases::default();
@@ -66,20 +81,20 @@ impl Dialer {
         };
         let found = timeout_at(deadline, tokio::net::lookup_host((host, port))).await;
         let found = found.map_err(|_| late("resolving the name"))?;
-        let addresses: Vec<_> = found.map_err(|error| Error::resolve(peer, &error))?.collect();
+        let addresses = in_turn(found.map_err(|error| Error::resolve(peer, &error))?);
         phases.resolve = start.elapsed();
 
         self.renew_tls(peer, deadline).await?;
         let mark = Instant::now();
-        let tcp = timeout_at(deadline, connect_any(&addresses)).await;
+        let tcp = timeout_at(deadline, connect_any(&addresses, TcpStream::connect)).await;
         let tcp = tcp.map_err(|_| late("opening the TCP connection"))?;
         let tcp = tcp.map_err(|error| Error::refused(peer, &error))?;
-        tune(&tcp);
+        tune(&tcp, self.tcp_timeout);
         phases.tcp = mark.elapsed();
 
         let comm = self.converse(tcp, peer, deadline, &mut phases).await;
         // It may be the certificate that the server does not like.
-        let comm = comm.inspect_err(|_| self.expire_tls())?;
+        let comm = comm.map_err(|error| self.expire_tls_after(error))?;
         tracing::debug!(%peer, elapsed = ?start.elapsed(), "connected");
         Ok((comm, phases))
     }
@@ -104,6 +119,18 @@ impl Dialer {
         }
     }
 
+    /// As [`Dialer::expire_tls`]; with other settings the next connection may do better than this one.
+    fn expire_tls_after(&self, error: Error) -> Error {
+        self.expire_tls();
+        #[cfg(feature = "tls")]
+        if matches!(self.tls, Some(super::renewal::TlsOrigin::Renewed(_)))
+            && error.kind() == ErrorKind::Connect
+        {
+            return error.healable();
+        }
+        error
+    }
+
     /// The steps on a TCP connection.
     async fn converse(
         &self,
@@ -112,10 +139,11 @@ impl Dialer {
         deadline: tokio::time::Instant,
         phases: &mut ConnectPhases,
     ) -> Result<Comm, Error> {
-        let io = self.secure(tcp, peer, deadline, phases).await?;
+        let moved = Moved::default();
+        let io = Moving::new(self.secure(tcp, peer, deadline, phases).await?, &moved);
         let (source, sink) = self.upgrade(io, peer, deadline, phases).await?;
         let mark = Instant::now();
-        let comm = timeout_at(deadline, self.shake_hands(source, sink, peer)).await;
+        let comm = timeout_at(deadline, self.shake_hands(source, sink, moved, peer)).await;
         let comm = comm.map_err(|_| Error::silent(peer, self.timeout))??;
         phases.handshake = mark.elapsed();
         Ok(comm)
@@ -143,7 +171,9 @@ impl Dialer {
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
         let stream = timeout_at(deadline, connector.connect(name, tcp)).await;
         let stream = stream.map_err(|_| Error::connect_timeout(peer, "the TLS handshake", self.timeout))?;
-        let stream = stream.map_err(|error| Error::tls(peer, &super::tls::explain(&error)))?;
+        let stream = stream.map_err(|error| {
+            Error::tls(peer, &super::tls::explain(&error), super::tls::is_lasting(&error))
+        })?;
         phases.tls = Some(mark.elapsed());
         phases.tls_session = Some(super::tls::TlsSession::of(stream.get_ref().1));
         Ok(Io::Tls(Box::new(stream)))
@@ -165,13 +195,13 @@ impl Dialer {
 
     async fn upgrade(
         &self,
-        io: Io,
+        io: Moving<Io>,
         peer: &Address,
         deadline: tokio::time::Instant,
         phases: &mut ConnectPhases,
     ) -> Result<(Source, Sink), Error> {
         if !matches!(peer.scheme(), Scheme::Ws | Scheme::Wss) {
-            let (read, write) = io.split();
+            let (read, write) = split(io);
             return Ok((
                 Source::Stream { io: read, frames: FrameReader::new(self.limits.before_handshake()) },
                 Sink::Stream { io: write, framing: dask_wire::frame::Framing::Prefixed },
@@ -183,12 +213,11 @@ impl Dialer {
     #[cfg(feature = "ws")]
     async fn upgrade_to_websocket(
         &self,
-        io: Io,
+        io: Moving<Io>,
         peer: &Address,
         deadline: tokio::time::Instant,
         phases: &mut ConnectPhases,
     ) -> Result<(Source, Sink), Error> {
-        use futures::StreamExt;
         use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
         let mark = Instant::now();
         let size = usize::try_from(self.limits.message_bytes).unwrap_or(usize::MAX);
@@ -208,7 +237,7 @@ impl Dialer {
     #[cfg(not(feature = "ws"))]
     async fn upgrade_to_websocket(
         &self,
-        _: Io,
+        _: Moving<Io>,
         peer: &Address,
         _: tokio::time::Instant,
         _: &mut ConnectPhases,
@@ -217,7 +246,13 @@ impl Dialer {
     }
 
     /// The server speaks first; its first bytes tell how to answer.
-    async fn shake_hands(&self, mut source: Source, mut sink: Sink, peer: &Address) -> Result<Comm, Error> {
+    async fn shake_hands(
+        &self,
+        mut source: Source,
+        mut sink: Sink,
+        moved: Moved,
+        peer: &Address,
+    ) -> Result<Comm, Error> {
         let ours = handshake::ours(self.compression, 5);
         let mut sent = false;
         let first = match tokio::time::timeout(NUDGE_AFTER.min(self.timeout / 2), source.frames(peer)).await {
@@ -258,6 +293,7 @@ impl Dialer {
             compression: self.compression.filter(|ours| theirs.compression.as_deref() == Some(ours.name())),
             limits: self.limits,
             traffic: Arc::clone(&self.traffic),
+            moved,
         };
         let mut comm = Comm {
             reader: CommReader { source, agreed: agreed.clone() },
@@ -270,26 +306,67 @@ impl Dialer {
     }
 }
 
-async fn connect_any(addresses: &[std::net::SocketAddr]) -> io::Result<TcpStream> {
+/// An address that says nothing for this long is not waited for before the next is tried as well.
+const NEXT_AFTER: Duration = Duration::from_millis(250);
+
+/// Connects to whichever address answers first, trying them in turn with a head start for each.
+async fn connect_any<A: Copy, S, F: StdFuture<Output = io::Result<S>>>(
+    addresses: &[A],
+    connect: impl Fn(A) -> F,
+) -> io::Result<S> {
+    let mut rest = addresses.iter();
+    let mut attempts = FuturesUnordered::new();
     let mut last = None;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
+    loop {
+        let next = match rest.next() {
+            Some(address) => {
+                attempts.push(connect(*address));
+                tokio::time::timeout(NEXT_AFTER, attempts.next()).await
+            }
+            None => Ok(attempts.next().await),
+        };
+        match next {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(error))) => last = Some(error),
+            // The next one joins.
+            Err(_) => (),
+            // All have failed.
+            Ok(None) => break,
         }
     }
     Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
-/// Latency before throughput, and a dead peer is noticed in half a minute, as between Dask's own servers.
-fn tune(stream: &TcpStream) {
+/// The addresses in their order, the two families in turn: a network without one of them costs one head start.
+fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut first: VecDeque<SocketAddr> = addresses.collect();
+    let family = first.front().map(SocketAddr::is_ipv4);
+    let mut second: VecDeque<SocketAddr> = VecDeque::new();
+    first.retain(|address| {
+        let same = Some(address.is_ipv4()) == family;
+        if !same {
+            second.push_back(*address);
+        }
+        same
+    });
+    let mut mixed = Vec::with_capacity(first.len() + second.len());
+    while !(first.is_empty() && second.is_empty()) {
+        mixed.extend(first.pop_front());
+        mixed.extend(second.pop_front());
+    }
+    mixed
+}
+
+/// Latency before throughput, and a dead peer is noticed within a time, as between Dask's own servers.
+fn tune(stream: &TcpStream, timeout: Duration) {
     let _ = stream.set_nodelay(true);
     let socket = socket2::SockRef::from(stream);
-    let keepalive =
-        socket2::TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(timeout / 3)
+        .with_interval((timeout / 6).max(Duration::from_secs(1)));
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
+    let _ = socket.set_tcp_user_timeout(Some(timeout));
 }
 
 /// A connection that broke. With TLS 1.3 a server that does not accept this client's certificate says so only after the
@@ -297,7 +374,7 @@ fn tune(stream: &TcpStream) {
 pub(crate) fn broken(peer: &Address, error: &io::Error) -> Error {
     #[cfg(feature = "tls")]
     if super::tls::is_refusal(error) {
-        return Error::tls(peer, &super::tls::explain(error));
+        return Error::tls(peer, &super::tls::explain(error), true);
     }
     Error::lost(peer, describe(error))
 }
@@ -322,18 +399,17 @@ pub(crate) enum Io {
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
-impl Io {
-    fn split(self) -> (super::comm::BoxRead, super::comm::BoxWrite) {
-        match self {
-            Io::Tcp(stream) => {
-                let (read, write) = stream.into_split();
-                (Box::new(read), Box::new(write))
-            }
-            #[cfg(feature = "tls")]
-            Io::Tls(stream) => {
-                let (read, write) = tokio::io::split(*stream);
-                (Box::new(read), Box::new(write))
-            }
+fn split(io: Moving<Io>) -> (super::comm::BoxRead, super::comm::BoxWrite) {
+    let (io, moved) = io.into_parts();
+    match io {
+        Io::Tcp(stream) => {
+            let (read, write) = stream.into_split();
+            (Box::new(Moving::new(read, &moved)), Box::new(Moving::new(write, &moved)))
+        }
+        #[cfg(feature = "tls")]
+        Io::Tls(stream) => {
+            let (read, write) = tokio::io::split(Moving::new(*stream, &moved));
+            (Box::new(read), Box::new(write))
         }
     }
 }
@@ -371,5 +447,36 @@ impl AsyncWrite for Io {
             #[cfg(feature = "tls")]
             Io::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_swallows_everything_does_not_keep_others_from_answering() {
+        let connect = |number: u32| async move {
+            match number {
+                0 => std::future::pending().await,
+                1 => Err(io::ErrorKind::ConnectionRefused.into()),
+                number => Ok(number),
+            }
+        };
+        assert_eq!(connect_any(&[0, 0, 1, 2, 0], connect).await.unwrap(), 2);
+        let refused = connect_any(&[1, 1], connect).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(connect_any(&[], connect).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        // All were tried, and the silent one is still waited for.
+        let waiting = tokio::time::timeout(Duration::from_secs(60), connect_any(&[0, 1], connect)).await;
+        assert!(waiting.is_err());
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let addresses =
+            ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"].map(|a| a.parse().unwrap());
+        let mixed: Vec<String> = in_turn(addresses.into_iter()).iter().map(ToString::to_string).collect();
+        assert_eq!(mixed, ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod certificate;
 pub(crate) mod comm;
 pub(crate) mod dial;
+pub(crate) mod moving;
 pub(crate) mod pool;
 #[cfg(feature = "tls")]
 pub(crate) mod renewal;

@@ -1,8 +1,9 @@
 //! Connections for requests and replies, kept open and used again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use dask_wire::{Message, Value};
 use futures::FutureExt;
@@ -12,26 +13,64 @@ use tokio::time::timeout;
 use super::address::Address;
 use super::comm::Comm;
 use super::dial::Dialer;
-use crate::error::Error;
+use crate::client::Shared;
+use crate::error::{Error, ErrorKind};
 
 /// Idle comms kept for each server.
 const IDLE: usize = 8;
+/// Comms to servers other than the scheduler that are idle for this long are closed.
+const OLD: Duration = Duration::from_secs(60);
+/// How often idle comms are looked at.
+const SWEEP: Duration = Duration::from_secs(2);
 
 /// Sends requests to any server of the cluster.
 #[derive(Debug)]
 pub(crate) struct Pool {
     dialer: Dialer,
-    idle: Mutex<HashMap<Address, Vec<Comm>>>,
+    /// The scheduler.
+    home: Address,
+    /// A comm to the scheduler broke since this was last asked: another one may answer by now.
+    home_lost: AtomicBool,
+    idle: Mutex<HashMap<Address, Vec<Idle>>>,
     /// Bounds how many requests are under way at once.
     room: Arc<Semaphore>,
     /// Set by [`Pool::close`]; ends the requests that take no room.
     closed: watch::Sender<bool>,
 }
 
+#[derive(Debug)]
+struct Idle {
+    comm: Comm,
+    since: Instant,
+}
+
+impl Idle {
+    /// Nothing may arrive on an idle comm; whatever does (the end, mostly) makes it useless.
+    fn is_alive(&mut self) -> bool {
+        self.comm.reader.next().now_or_never().is_none()
+    }
+}
+
+/// Closes comms that are idle for long or whose server has gone, until the client is closed or dropped.
+pub(crate) async fn sweep(shared: Weak<Shared>, mut closed: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => (),
+            _ = closed.wait_for(|closed| *closed) => return,
+        }
+        match shared.upgrade() {
+            Some(shared) => shared.pool.sweep(OLD),
+            None => return,
+        }
+    }
+}
+
 impl Pool {
-    pub(crate) fn new(dialer: Dialer, connections: usize) -> Self {
+    pub(crate) fn new(dialer: Dialer, home: Address, connections: usize) -> Self {
         Self {
             dialer,
+            home,
+            home_lost: AtomicBool::new(false),
             idle: Mutex::new(HashMap::new()),
             room: Arc::new(Semaphore::new(connections.max(1))),
             closed: watch::Sender::new(false),
@@ -42,25 +81,93 @@ impl Pool {
         &self.dialer
     }
 
+    /// Tells when the pool is closed.
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
+    /// How many comms are idle.
+    pub(crate) fn idle(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
+    /// Room for one request more, waiting for it.
+    pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.room).acquire_owned().await.map_err(|_| Error::closed())
+    }
+
     /// A comm to a server, kept or new. Dropping the lease closes it; [`Lease::done`] keeps it for the next request.
     pub(crate) async fn lease(&self, peer: &Address) -> Result<Lease<'_>, Error> {
-        let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| Error::closed())?;
-        let comm = match self.kept(peer) {
-            Some(comm) => comm,
-            None => self.dialer.open(peer).await?.0,
-        };
+        let permit = self.permit().await?;
+        self.lease_with(permit, peer).await
+    }
+
+    /// As [`Pool::lease`], with the room for it.
+    pub(crate) async fn lease_with(
+        &self,
+        permit: OwnedSemaphorePermit,
+        peer: &Address,
+    ) -> Result<Lease<'_>, Error> {
+        let comm = self.take(peer).await?;
         Ok(Lease { pool: self, peer: peer.clone(), comm, _permit: permit })
     }
 
     /// An idle comm that the server has not closed meanwhile.
     fn kept(&self, peer: &Address) -> Option<Comm> {
-        loop {
-            let mut comm = self.lock().get_mut(peer).and_then(Vec::pop)?;
-            // Nothing may arrive on an idle comm; whatever does (the end, mostly) makes it useless.
-            if comm.reader.next().now_or_never().is_none() {
-                return Some(comm);
+        let mut idle = self.lock();
+        let comms = idle.get_mut(peer)?;
+        let mut found = None;
+        while let Some(mut last) = comms.pop() {
+            if last.is_alive() {
+                found = Some(last.comm);
+                break;
             }
+            self.note_lost(peer);
         }
+        if comms.is_empty() {
+            idle.remove(peer);
+        }
+        found
+    }
+
+    /// Closes comms whose server has gone, and those to others than the scheduler that are idle for this long.
+    fn sweep(&self, old: Duration) {
+        self.lock().retain(|peer, comms| {
+            comms.retain_mut(|comm| {
+                let alive = comm.is_alive();
+                if !alive {
+                    self.note_lost(peer);
+                }
+                alive && (*peer == self.home || comm.since.elapsed() < old)
+            });
+            !comms.is_empty()
+        });
+    }
+
+    fn note_lost(&self, peer: &Address) {
+        if *peer == self.home {
+            self.home_lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether comms to the scheduler broke or could not be opened since [`Pool::home_was_found`].
+    pub(crate) fn home_was_lost(&self) -> bool {
+        // Looks at those that are idle: the end of one may not have been noticed yet.
+        if let Some(comms) = self.lock().get_mut(&self.home) {
+            comms.retain_mut(|comm| {
+                let alive = comm.is_alive();
+                if !alive {
+                    self.note_lost(&self.home);
+                }
+                alive
+            });
+        }
+        self.home_lost.load(Ordering::Relaxed)
+    }
+
+    /// The scheduler was asked who it is.
+    pub(crate) fn home_was_found(&self) {
+        self.home_lost.store(false, Ordering::Relaxed);
     }
 
     /// One request and its reply, within a deadline.
@@ -81,7 +188,11 @@ impl Pool {
             Ok(reply)
         };
         match timeout(deadline, exchange).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => outcome.inspect_err(|error: &Error| {
+                if error.kind() == ErrorKind::ConnectionLost {
+                    self.note_lost(peer);
+                }
+            }),
             Err(_) => Err(Error::timeout(format_args!("op {op:?} at {peer}"), deadline)),
         }
     }
@@ -108,16 +219,22 @@ impl Pool {
             let mut idle = self.lock();
             let kept = idle.entry(peer.clone()).or_default();
             if kept.len() < IDLE {
-                kept.push(comm);
+                kept.push(Idle { comm, since: Instant::now() });
             }
         }
     }
 
-    /// A comm that does not come back: for a stream.
+    /// A comm, kept or new, that does not come back by itself: for a stream.
     pub(crate) async fn take(&self, peer: &Address) -> Result<Comm, Error> {
         match self.kept(peer) {
             Some(comm) => Ok(comm),
-            None => Ok(self.dialer.open(peer).await?.0),
+            None => match self.dialer.open(peer).await {
+                Ok((comm, _)) => Ok(comm),
+                Err(error) => {
+                    self.note_lost(peer);
+                    Err(error)
+                }
+            },
         }
     }
 
@@ -133,7 +250,7 @@ impl Pool {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Vec<Comm>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Vec<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -82,6 +82,18 @@ pub struct TlsConfig {
     key: Option<Pem>,
     verify: Verify,
     server_name: Option<String>,
+    min_version: Option<TlsVersion>,
+    max_version: Option<TlsVersion>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
 }
 
 impl TlsConfig {
@@ -120,6 +132,33 @@ impl TlsConfig {
         self
     }
 
+    /// The oldest version of TLS that is spoken (Dask's `tls-min-version`). Default 1.2.
+    pub fn min_version(mut self, version: TlsVersion) -> Self {
+        self.min_version = Some(version);
+        self
+    }
+
+    /// The newest version of TLS that is spoken (Dask's `tls-max-version`). Default 1.3.
+    pub fn max_version(mut self, version: TlsVersion) -> Self {
+        self.max_version = Some(version);
+        self
+    }
+
+    fn versions(&self) -> Result<Vec<&'static rustls::SupportedProtocolVersion>, TlsConfigError> {
+        let all =
+            [(TlsVersion::Tls13, &rustls::version::TLS13), (TlsVersion::Tls12, &rustls::version::TLS12)];
+        let fits = |version: &TlsVersion| {
+            self.min_version.is_none_or(|min| *version >= min)
+                && self.max_version.is_none_or(|max| *version <= max)
+        };
+        let versions: Vec<_> =
+            all.into_iter().filter(|(version, _)| fits(version)).map(|(_, spoken)| spoken).collect();
+        match versions.is_empty() {
+            true => Err(TlsConfigError("the oldest version of TLS is newer than the newest".to_owned())),
+            false => Ok(versions),
+        }
+    }
+
     pub(crate) fn build(&self) -> Result<Tls, TlsConfigError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let ca = self.ca.as_ref().ok_or_else(|| {
@@ -128,7 +167,7 @@ impl TlsConfig {
         let ca = certificates(&ca.read("CA file")?, "CA file")?;
         let verifier = Arc::new(Verifier::new(&ca, self.verify, &provider)?);
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&self.versions()?)
             .map_err(|error| TlsConfigError(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
@@ -307,6 +346,11 @@ impl ServerCertVerifier for Verifier {
 pub(crate) fn is_refusal(error: &std::io::Error) -> bool {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(tls, Some(rustls::Error::AlertReceived(_)))
+}
+
+/// Whether trying again will fail in the same way: by a certificate or by what the sides support.
+pub(crate) fn is_lasting(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// A TLS failure in plain words.

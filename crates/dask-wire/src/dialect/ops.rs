@@ -259,6 +259,18 @@ impl Request {
         Ok(())
     }
 
+    /// The same request, checked for a server of another release.
+    ///
+    /// # Errors
+    /// That release lacks the op or one of the fields.
+    pub fn for_release(self, release: Release) -> Result<Self, NotAvailable> {
+        let mut other = Self::new(self.peer, self.op, release)?;
+        for (field, value) in self.fields {
+            other = other.with(field, value)?;
+        }
+        Ok(other)
+    }
+
     /// The message for a request-reply connection.
     pub fn into_rpc(self) -> Result<Value<'static>, NotAvailable> {
         self.into_message(true)

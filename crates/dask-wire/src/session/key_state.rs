@@ -46,6 +46,8 @@ pub enum LostReason {
     Restart,
     /// The connection broke, for this cause; the scheduler then releases a client's keys.
     Disconnected(Arc<str>),
+    /// It was lost with its scheduler and cannot be submitted to the next one, for this reason.
+    NotAgain(Arc<str>),
     /// This client was closed.
     Closed,
 }
@@ -58,6 +60,9 @@ impl fmt::Display for LostReason {
             }
             LostReason::Restart => f.write_str("the cluster was restarted"),
             LostReason::Disconnected(cause) => write!(f, "the connection to the scheduler was lost: {cause}"),
+            LostReason::NotAgain(why) => {
+                write!(f, "it went with its scheduler and cannot be computed again: {why}")
+            }
             LostReason::Closed => f.write_str("the client was closed"),
         }
     }
@@ -85,9 +90,15 @@ impl KeyState {
     pub(super) fn may_become(&self, next: &KeyState) -> bool {
         match (self, next) {
             (KeyState::Cancelled { .. }, _) => false,
-            (KeyState::Lost(LostReason::Closed | LostReason::Restart | LostReason::Disconnected(_)), _) => {
-                false
-            }
+            (
+                KeyState::Lost(
+                    LostReason::Closed
+                    | LostReason::Restart
+                    | LostReason::Disconnected(_)
+                    | LostReason::NotAgain(_),
+                ),
+                _,
+            ) => false,
             (KeyState::Erred(_), KeyState::Lost(_) | KeyState::Erred(_)) => false,
             (before, after) => before != after,
         }

@@ -13,20 +13,23 @@
 //! its last holder is gone; a disconnect answers everybody with the one cause; nothing of an older connection is
 //! applied to a newer one.
 
+mod again;
 mod key_state;
 mod placement;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use key_state::{Failure, KeyState, LostReason};
 pub use placement::Placement;
 
 use crate::dialect::{Dialect, Feature, NotAvailable, Peer, SubmitError};
-use crate::graph::{Submission, TaskOptions};
+pub use crate::graph::Needs;
+use crate::graph::Submission;
 use crate::key::Key;
 use crate::payload::Payload;
 use crate::value::Value;
+use again::Origins;
 
 /// Something the program around a session wants to know, besides the state of its keys.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +60,8 @@ pub enum Notice {
 pub enum CancelVia {
     /// The op is among the outgoing ones.
     Stream,
+    /// Nothing: the scheduler is gone.
+    Nothing,
     /// This release cancels by RPC: send this request.
     Rpc(Value<'static>),
 }
@@ -81,24 +86,30 @@ pub struct Session<W> {
     closed: bool,
     keys: HashMap<Key, Entry<W>>,
     outgoing: Vec<Value<'static>>,
+    /// About how many bytes `outgoing` takes.
+    unsent: usize,
     releases: HashSet<Key>,
     desires: Vec<Key>,
     wakes: Vec<W>,
     notices: Vec<Notice>,
     pending: usize,
     types: placement::Types,
+    /// Empty unless [`OnReconnect::Resubmit`].
+    origins: Origins,
 }
 
-/// Tasks of one submission that not every worker can run, with what they ask for.
-pub type Needs = Arc<[(Key, TaskOptions)]>;
+/// What an op that waits to be sent takes at least, in bytes.
+const OP: usize = 256;
+/// What a key in such an op takes.
+const KEY: usize = 64;
 
 #[derive(Debug)]
 struct Entry<W> {
     state: KeyState,
     holders: usize,
     waiters: Vec<W>,
-    /// Kept only under [`OnReconnect::Resubmit`].
-    origin: Option<Arc<Submission>>,
+    /// The graph that computes it; only under [`OnReconnect::Resubmit`].
+    origin: Option<u64>,
     placement: Placement,
     /// Its result was there and is gone; whether it comes again is open.
     lost: bool,
@@ -119,12 +130,14 @@ impl<W> Session<W> {
             closed: false,
             keys: HashMap::new(),
             outgoing: Vec::new(),
+            unsent: 0,
             releases: HashSet::new(),
             desires: Vec::new(),
             wakes: Vec::new(),
             notices: Vec::new(),
             pending: 0,
             types: placement::Types::default(),
+            origins: Origins::default(),
         }
     }
 
@@ -157,6 +170,11 @@ impl<W> Session<W> {
     /// Keys held.
     pub fn held(&self) -> usize {
         self.keys.len()
+    }
+
+    /// About how many bytes of ops wait to be sent; releases, which are bounded by what was held, do not count.
+    pub fn unsent(&self) -> usize {
+        self.unsent
     }
 
     /// Whether anything waits to be sent.
@@ -230,8 +248,11 @@ impl<W> Session<W> {
     /// As [`Session::submit`], with the message that this session's dialect made of the submission: lets a program
     /// do the work of encoding before it takes a lock around the session.
     pub fn submit_encoded(&mut self, message: Value<'static>, submission: Arc<Submission>) {
-        self.outgoing.push(message);
-        let origin = (self.policy == OnReconnect::Resubmit).then_some(&submission);
+        self.push(message, submission.size());
+        let origin = (self.policy == OnReconnect::Resubmit).then(|| {
+            let needs = self.needs_of(&submission);
+            self.origins.keep(Arc::clone(&submission), needs)
+        });
         let needs = submission.needs();
         for key in &submission.wanted {
             let entry = self.entry(key);
@@ -239,24 +260,60 @@ impl<W> Session<W> {
             if needs.is_some() && !matches!(entry.state, KeyState::Finished | KeyState::Erred(_)) {
                 entry.needs.clone_from(&needs);
             }
-            let ended = matches!(entry.state, KeyState::Cancelled { .. } | KeyState::Lost(_));
-            if entry.origin.is_none() {
-                entry.origin = origin.cloned();
-            }
             // A new task under the key of one that was cancelled or lost.
+            let ended = matches!(entry.state, KeyState::Cancelled { .. } | KeyState::Lost(_));
             if ended {
                 entry.state = KeyState::Pending;
                 self.pending += 1;
             }
+            if let Some(origin) = origin {
+                self.set_origin(key, origin, ended);
+            }
+        }
+        if let Some(origin) = origin {
+            self.origins.sweep(origin);
+        }
+    }
+
+    /// The kept graphs whose results a submission takes.
+    fn needs_of(&self, submission: &Submission) -> Vec<u64> {
+        let here: HashSet<&Key> = submission.tasks.iter().map(|task| &task.key).collect();
+        let mut needs = BTreeSet::new();
+        for key in submission.tasks.iter().flat_map(crate::graph::Task::dependencies) {
+            if !here.contains(&key) {
+                needs.extend(self.keys.get(&key).and_then(|entry| entry.origin));
+            }
+        }
+        needs.into_iter().collect()
+    }
+
+    fn set_origin(&mut self, key: &Key, origin: u64, replace: bool) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        if entry.origin.is_some() && !replace {
+            return;
+        }
+        let before = entry.origin.replace(origin);
+        self.origins.hold(origin);
+        if let Some(before) = before {
+            self.origins.let_go(before);
+        }
+    }
+
+    /// Queues an op. What is meant for a scheduler that is gone must not reach the next one.
+    fn push(&mut self, op: Value<'static>, size: usize) {
+        if self.connected {
+            self.unsent = self.unsent.saturating_add(size.saturating_add(OP));
+            self.outgoing.push(op);
         }
     }
 
     /// One holder more for a key that others may have made: the scheduler is asked to keep it for this client.
     pub fn desire(&mut self, key: &Key) {
         let known = self.keys.contains_key(key);
+        let connected = self.connected;
         let entry = self.entry(key);
         entry.holders += 1;
-        if !known {
+        if !known && connected {
             self.desires.push(key.clone());
         }
     }
@@ -264,11 +321,13 @@ impl<W> Session<W> {
     /// One holder more for a key whose data this client is sending: the scheduler learns of the wish together with the
     /// data. `false` if its result is there already and need not be sent again.
     pub fn expect(&mut self, key: &Key) -> bool {
+        let connected = self.connected;
         let entry = self.entry(key);
         entry.holders += 1;
         match entry.state {
             KeyState::Finished => false,
             KeyState::Pending => true,
+            _ if !connected => true,
             _ => {
                 entry.state = KeyState::Pending;
                 self.pending += 1;
@@ -297,9 +356,9 @@ impl<W> Session<W> {
 
     /// Has the scheduler tell a key's state again.
     pub fn report(&mut self, key: &Key) {
-        if let Ok(request) = self.dialect.request(Peer::Stream, "report-key").and_then(|r| r.with("key", key))
-        {
-            self.outgoing.extend(request.into_stream());
+        let request = self.dialect.request(Peer::Stream, "report-key").and_then(|r| r.with("key", key));
+        if let Ok(op) = request.and_then(crate::dialect::Request::into_stream) {
+            self.push(op, KEY);
         }
     }
 
@@ -312,7 +371,7 @@ impl<W> Session<W> {
         let request = self.dialect.request(Peer::Stream, "client-desires-keys")?;
         let request =
             request.with("keys", keys.iter().collect::<Value<'_>>())?.with("client", "fire-and-forget")?;
-        self.outgoing.push(request.into_stream()?);
+        self.push(request.into_stream()?, keys.len().saturating_mul(KEY));
         Ok(())
     }
 
@@ -335,6 +394,9 @@ impl<W> Session<W> {
                 self.pending -= 1;
             }
             self.wakes.extend(entry.waiters);
+            if let Some(origin) = entry.origin {
+                self.origins.let_go(origin);
+            }
             // Sent even for a cancelled key: the scheduler may have met a newer submission of it since.
             if self.connected {
                 self.releases.insert(key.clone());
@@ -348,10 +410,14 @@ impl<W> Session<W> {
         let connected = self.connected;
         let pending = &mut self.pending;
         self.keys.entry(key.clone()).or_insert_with(|| {
-            *pending += 1;
-            debug_assert!(connected, "calls are refused while disconnected");
+            // The scheduler that knew of it is gone, so nothing will ever be heard of it.
+            let state = match connected {
+                true => KeyState::Pending,
+                false => KeyState::Lost(LostReason::Disconnected("it had just ended".into())),
+            };
+            *pending += usize::from(connected);
             Entry {
-                state: KeyState::Pending,
+                state,
                 holders: 0,
                 waiters: Vec::new(),
                 origin: None,
@@ -375,9 +441,9 @@ impl<W> Session<W> {
         }
     }
 
-    /// Queues an op that needs no bookkeeping (subscriptions, confirmations).
+    /// Queues an op that needs no bookkeeping (subscriptions, confirmations). Without a scheduler it is dropped.
     pub fn send(&mut self, op: Value<'static>) {
-        self.outgoing.push(op);
+        self.push(op, KEY);
     }
 
     /// Cancels keys: their futures end as cancelled now, and the scheduler is told.
@@ -395,7 +461,10 @@ impl<W> Session<W> {
         message: &str,
     ) -> Result<CancelVia, NotAvailable> {
         let list = keys.iter().collect::<Value<'_>>();
-        let via = if self.dialect.has(Feature::CancelOnStream) {
+        let via = if !self.connected {
+            // It forgets what this client wanted anyway.
+            CancelVia::Nothing
+        } else if self.dialect.has(Feature::CancelOnStream) {
             let request = self
                 .dialect
                 .request(Peer::Stream, "cancel-keys")?
@@ -404,7 +473,7 @@ impl<W> Session<W> {
             let request = request
                 .with_if_taken("reason", Value::from(reason.to_owned()))
                 .with_if_taken("msg", Value::from(message.to_owned()));
-            self.outgoing.push(request.into_stream()?);
+            self.push(request.into_stream()?, keys.len().saturating_mul(KEY));
             CancelVia::Stream
         } else {
             let request = self.dialect.request(Peer::Scheduler, "cancel")?;
@@ -422,7 +491,7 @@ impl<W> Session<W> {
     pub fn close(&mut self) {
         if self.connected && !self.closed {
             for op in ["close-client", "close-stream"] {
-                self.outgoing.push(Value::Map(vec![(Value::from("op"), Value::from(op))]));
+                self.push(Value::Map(vec![(Value::from("op"), Value::from(op))]), 0);
             }
             self.releases.clear();
             self.desires.clear();
@@ -432,26 +501,37 @@ impl<W> Session<W> {
     }
 
     /// The connection is gone: without [`OnReconnect::Resubmit`] every open or finished future ends with this cause, since
-    /// the scheduler released the keys.
+    /// the scheduler released the keys. What failed stays as it is.
     pub fn disconnected(&mut self, cause: Arc<str>) {
         self.connected = false;
-        self.outgoing.clear();
-        self.releases.clear();
-        self.desires.clear();
+        self.forget_unsent();
         if self.policy == OnReconnect::Fail || self.closed {
             self.end_all(|| LostReason::Disconnected(Arc::clone(&cause)));
-        } else {
-            // What cannot be submitted again is lost; the rest waits for the next scheduler.
-            let keys: Vec<Key> = self.keys.keys().cloned().collect();
-            for key in keys {
-                let again = self.keys.get(&key).is_some_and(|entry| entry.origin.is_some());
-                if again {
-                    self.change(&key, KeyState::Pending);
-                } else {
-                    self.change(&key, KeyState::Lost(LostReason::Disconnected(Arc::clone(&cause))));
+            return;
+        }
+        // What cannot be submitted again is lost; the rest waits for the next scheduler.
+        let held: Vec<(Key, bool)> = (self.keys.iter())
+            .filter(|(_, entry)| matches!(entry.state, KeyState::Pending | KeyState::Finished))
+            .map(|(key, entry)| (key.clone(), entry.origin.is_some()))
+            .collect();
+        for (key, again) in held {
+            if again {
+                self.change(&key, KeyState::Pending);
+                if let Some(entry) = self.keys.get_mut(&key) {
+                    entry.placement = Placement::default();
+                    (entry.lost, entry.sent) = (false, false);
                 }
+            } else {
+                self.change(&key, KeyState::Lost(LostReason::Disconnected(Arc::clone(&cause))));
             }
         }
+    }
+
+    fn forget_unsent(&mut self) {
+        self.outgoing.clear();
+        self.unsent = 0;
+        self.releases.clear();
+        self.desires.clear();
     }
 
     /// There will be no other connection: what still waits for one ends with this cause.
@@ -459,7 +539,11 @@ impl<W> Session<W> {
         self.end_all(|| LostReason::Disconnected(Arc::clone(&cause)));
     }
 
-    /// Registered again as `client`, perhaps with another scheduler of another release. Kept graphs are submitted again.
+    /// Registered again as `client`, perhaps with another scheduler of another release. Kept graphs are submitted again,
+    /// in the order in which they came and as far as somebody still holds what they give; nothing else that was said to
+    /// an earlier scheduler is said to this one.
+    ///
+    /// What takes something that cannot be computed again ends as [`LostReason::NotAgain`].
     ///
     /// # Errors
     /// A kept graph cannot be expressed in the new scheduler's release; its futures have ended as lost.
@@ -467,32 +551,28 @@ impl<W> Session<W> {
         self.client = client.into();
         self.dialect = dialect;
         self.connected = true;
-        let mut outcome = Ok(());
-        let mut done: Vec<*const Submission> = Vec::new();
-        let open: Vec<(Key, Arc<Submission>)> = self
-            .keys
-            .iter()
+        self.forget_unsent();
+        let open = (self.keys.iter())
             .filter(|(_, entry)| entry.state.is_pending())
-            .filter_map(|(key, entry)| Some((key.clone(), entry.origin.clone()?)))
-            .collect();
-        for (key, origin) in open {
-            if done.contains(&Arc::as_ptr(&origin)) {
-                continue;
-            }
-            done.push(Arc::as_ptr(&origin));
-            // Only what is still held is wanted again.
-            let mut again = Submission::clone(&origin);
-            again.wanted.retain(|key| self.keys.contains_key(key));
-            match self.dialect.submit(&again) {
-                Ok(message) => self.outgoing.push(message),
-                Err(error) => {
-                    let reason: Arc<str> = format!("not expressible after reconnecting: {error}").into();
-                    self.change(&key, KeyState::Lost(LostReason::Disconnected(reason)));
-                    outcome = Err(error);
-                }
+            .filter_map(|(key, entry)| Some((key, entry.origin?)));
+        let again = self.origins.again(open, dialect);
+        for (message, size) in again.messages {
+            self.push(message, size);
+        }
+        for (key, needs) in again.needs {
+            if let Some(entry) = self.keys.get_mut(&key) {
+                entry.needs = Some(needs);
             }
         }
-        outcome
+        for (key, why) in again.lost {
+            self.change(&key, KeyState::Lost(LostReason::NotAgain(why)));
+        }
+        again.error.map_or(Ok(()), Err)
+    }
+
+    /// Before the client is registered: the scheduler is of another release than was thought.
+    pub fn set_dialect(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
     }
 
     /// Applies a message from the scheduler: an array of ops, or a single one. Ops that are not known are passed over,
@@ -628,6 +708,7 @@ impl<W> Session<W> {
             batch.push(about("client-desires-keys", self.desires.iter().collect()));
         }
         batch.append(&mut self.outgoing);
+        self.unsent = 0;
         if !self.releases.is_empty() {
             batch.push(about("client-releases-keys", self.releases.iter().collect()));
         }
@@ -647,5 +728,7 @@ impl<W> Session<W> {
     }
 }
 
+#[cfg(test)]
+mod again_tests;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,49 @@
+//! One deadline for something that takes several steps.
+
+use std::future::Future as StdFuture;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::client::Shared;
+use crate::error::Result;
+
+/// A deadline that has begun to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    after: Duration,
+    until: Instant,
+}
+
+impl Limit {
+    /// Runs from now on.
+    pub(crate) fn new(after: Duration) -> Self {
+        let now = Instant::now();
+        // What is too long for the clock is long enough.
+        let until = now.checked_add(after).unwrap_or_else(|| now + Duration::from_secs(86400 * 365));
+        Self { after, until }
+    }
+
+    /// All of it, as the caller gave it.
+    pub(crate) fn after(&self) -> Duration {
+        self.after
+    }
+
+    /// When it is over.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// The step of submitting, which may have to wait for the scheduler, or for room.
+    pub(crate) async fn submitting<T>(
+        limit: Option<Self>,
+        shared: &Shared,
+        work: impl StdFuture<Output = Result<T>>,
+    ) -> Result<T> {
+        let Some(limit) = limit else { return work.await };
+        match timeout_at(limit.until, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(shared.not_submitted(limit.after)),
+        }
+    }
+}
