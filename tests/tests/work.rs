@@ -290,7 +290,7 @@ async fn waits_for_room(stage: &Stage) -> Outcome {
     let no_room = tokio::time::timeout(Duration::from_millis(200), client.submit::<i64>(never())).await;
     assert!(no_room.is_err(), "there was room for a fourth");
     let error = client.call::<i64>(never()).deadline(Duration::from_millis(100)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
     let waiting = client.submit::<i64>(py("operator:add").args((2, 2)));
     let (fourth, ()) = tokio::join!(waiting, async {
         tokio::time::sleep(Duration::from_millis(100)).await;
