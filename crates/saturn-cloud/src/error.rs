@@ -577,3 +577,43 @@ fn quoted(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_to_do_next() {
+        let (url, id, message) = ("https://a.example", "c1", "boom");
+        let server = |status| Error::Server { url: url.into(), status, message: message.into() };
+        let after = Aftermath::Left;
+        for (error, next) in [
+            (server(500), "try again in a few minutes"),
+            (server(409), "look at its status"),
+            (server(429), "ask less often"),
+            (server(422), "look at the options"),
+            (Error::NotFound { url: url.into(), message: message.into() }, "is the id right"),
+            (Error::BadReply { url: url.into(), reason: message.into() }, "as new as the server"),
+            (Error::NoAnswer { url: url.into(), reason: message.into() }, "try again"),
+            (Error::ShortChain { id: id.into(), found: 1, after }, "tell its operators"),
+            (Error::BadChain { id: id.into(), reason: message.into(), after }, "tell the server's operators"),
+            (Error::ClusterFailed { id: None, errors: Vec::new(), after }, "look into its logs"),
+            (Error::Crypto { what: "do it", reason: message.into() }, "certificates of authorities"),
+            (Error::Io { what: "do it", source: std::io::Error::other("boom") }, "limits"),
+            (Error::MaybeCreated { found: Vec::new(), source: Box::new(server(502)) }, "list the clusters"),
+            (Error::MaybeCreated { found: vec![id.into()], source: Box::new(server(502)) }, "one of c1"),
+            (
+                Error::Unencrypted { id: id.into(), address: "tcp://a:1".into(), after },
+                "allow that explicitly",
+            ),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(next), "{next:?} is missing: {text}");
+            // What may run is told by its id.
+            assert!(
+                error.aftermath().is_none() || error.cluster_id().is_none() || text.contains(id),
+                "{text}"
+            );
+        }
+    }
+}

@@ -31,11 +31,19 @@
 //! [`ClusterBuilder::close_after`] has passed. One that was found running is left running. [`ClusterBuilder::keep`]
 //! changes either. [`Saturn::running`] lists what runs, with its price.
 //!
+//! Requests that create are sent by a thread which lives until it is known what they have created, whatever becomes of the
+//! future or the runtime that asked. A close that fails is tried again for as long as the program runs, up to an hour after
+//! it has let go. Where the server does not say whether it has created something, [`Error::MaybeCreated`] does.
+//!
+//! dask-saturn's interface does not tell a cluster that this program starts from one that somebody else with the same
+//! project or token is just starting: whoever joins such a start, and is not to end it, says `keep(true)`.
+//!
 //! # TLS
 //!
 //! Each connection gets a key of its own, which never leaves the program's memory, and a certificate that the cluster's
-//! authority signs for it; [`SaturnCluster::connect`] renews both. How the scheduler is judged is up to
-//! [`Verification`].
+//! authority signs for it; both are renewed before they expire, and when the client connects again. How the scheduler is
+//! judged is up to [`Verification`]. All data goes through the scheduler: workers are never dialled, and a scheduler without
+//! encryption is refused unless it is on this machine or [`ClusterBuilder::allow_unencrypted`] says so.
 //!
 //! # Beside other clusters
 //!

@@ -414,3 +414,61 @@ async fn the_schedulers_certificate_is_judged_as_asked_for() {
         assert_eq!(accepted, trusted, "{verification:?}: {:?}", emulator.connections());
     }
 }
+
+#[tokio::test]
+async fn the_parts_of_a_projects_cluster_are_told_until_the_server_has_none() {
+    let parts = |emulator: &Emulator| {
+        let mut starting = cluster(emulator).n_workers(3).start();
+        async move {
+            let mut seen = Vec::new();
+            while let Some(event) = starting.next().await {
+                if let Progress::Components { manager, scheduler, workers } = event {
+                    seen.push((manager, scheduler, workers.count));
+                }
+            }
+            starting.await.unwrap().close().await.unwrap();
+            seen
+        }
+    };
+    let emulator = bare().delay(Duration::from_millis(400)).start().unwrap();
+    let seen = parts(&emulator).await;
+    assert!(!seen.is_empty());
+    assert!(
+        seen.iter()
+            .all(|(manager, scheduler, count)| { manager.is_some() && scheduler.is_some() && *count == 3 })
+    );
+    // A server that has never heard of it is asked once, and the cluster starts all the same.
+    for fault in [Fault::new("/runtimesummary", 404, "Not Found"), Fault::page("/runtimesummary", 404)] {
+        let emulator = bare().delay(Duration::from_millis(400)).fault(fault).start().unwrap();
+        assert!(parts(&emulator).await.is_empty());
+        assert_eq!(common::asked(&emulator, "/runtimesummary"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_there_before_costs_what_it_costs() {
+    let emulator = bare().delay(Duration::from_millis(50)).start().unwrap();
+    let first = cluster(&emulator).n_workers(2).worker_size("large").scheduler_size("medium").start();
+    let first = first.await.unwrap();
+    assert!(first.options_apply());
+    assert_eq!(first.cost_per_hour(), Some(0.36));
+    // The options of whoever attaches are ignored by the server, and so is their price.
+    let found = cluster(&emulator).n_workers(9).worker_size("8xlarge").scheduler_size("8xlarge");
+    let found = found.start().await.unwrap();
+    assert!(!found.options_apply() && !found.closes_on_drop());
+    assert_eq!(found.cost_per_hour(), Some(0.36));
+    // A server that does not tell how it was made leaves the price open.
+    emulator.fail(Fault::new(format!("/{}", found.id()), 404, "Not Found").method("GET"));
+    let found = cluster(&emulator).n_workers(9).worker_size("8xlarge").scheduler_size("8xlarge");
+    assert_eq!(found.start().await.unwrap().cost_per_hour(), None);
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused() {
+    let emulator = bare().start().unwrap();
+    let saturn = Saturn::new(emulator.settings().unwrap()).unwrap();
+    let options = ClusterOptions::new().worker_size("x".repeat(5 << 20));
+    let error = saturn.legacy(Some(emulator.project_id())).create(&options).await.unwrap_err();
+    assert!(matches!(error, Error::Server { status: 413, .. } | Error::NoAnswer { .. }), "{error}");
+    assert!(emulator.clusters().is_empty());
+}

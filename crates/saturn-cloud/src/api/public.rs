@@ -430,6 +430,14 @@ mod tests {
     }
 
     #[test]
+    fn reading_pages_ends_when_its_time_is_up() {
+        let time = Time { begun: Instant::now(), limit: Duration::ZERO };
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(matches!(time.check("the logs"), Err(Error::RequestTimeout { .. })));
+        assert!(Time { begun: Instant::now(), limit: Duration::MAX }.check("the logs").is_ok());
+    }
+
+    #[test]
     fn log_lines_and_pages_with_nulls_are_read() {
         let text = r#"{"logs": [{"content": "x", "timestamp": null, "pod_name": null}], "next_key": null}"#;
         let page: LogPage = serde_json::from_str(text).unwrap();
