@@ -70,6 +70,37 @@ async fn the_newest_release_runs_tasks_on_two_workers() {
 }
 
 #[tokio::test]
+async fn progress_is_told_while_it_installs_and_the_next_start_finds_it() {
+    let cache = tempfile::tempdir().unwrap();
+    let start = || async {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
+        let builder = LocalCluster::builder().workers(0).cache_directory(cache.path());
+        let on_event = Arc::new(move |event: &Event| seen.lock().unwrap().push(event.clone()));
+        let cluster = builder.on_event(on_event).start().await.unwrap();
+        assert!(cluster.environment().python.starts_with(cache.path()), "{:?}", cluster.environment());
+        gone(cluster).await;
+        events.lock().unwrap().clone()
+    };
+    let place = |events: &[Event], what: fn(&Event) -> bool| events.iter().position(what);
+    let events = start().await;
+    let steps = [
+        place(&events, |event| matches!(event, Event::FindingPython)),
+        place(&events, |event| matches!(event, Event::UsingPython { path, .. } if path.is_absolute())),
+        place(&events, |event| matches!(event, Event::CreatingEnvironment { .. })),
+        place(&events, |event| matches!(event, Event::Installing { line } if line.contains("distributed"))),
+        place(&events, |event| matches!(event, Event::EnvironmentReady { cached: false, .. })),
+        place(&events, |event| matches!(event, Event::StartingScheduler { release } if release == NEWEST)),
+        place(&events, |event| matches!(event, Event::SchedulerReady { .. })),
+    ];
+    assert!(steps.iter().all(Option::is_some) && steps.is_sorted(), "{steps:?} {events:#?}");
+
+    let events = start().await;
+    assert!(place(&events, |event| matches!(event, Event::Installing { .. })).is_none(), "{events:#?}");
+    assert!(place(&events, |event| matches!(event, Event::EnvironmentReady { cached: true, .. })).is_some());
+}
+
+#[tokio::test]
 async fn the_oldest_release_runs_tasks_on_two_workers() {
     let cluster =
         LocalCluster::builder().release("2.30.1").workers(2).worker_names(["a", "b"]).start().await.unwrap();
@@ -80,7 +111,7 @@ async fn the_oldest_release_runs_tasks_on_two_workers() {
 
 #[tokio::test]
 async fn tls_is_valid_by_the_strictest_rules() {
-    let cluster = LocalCluster::builder().protocol(Protocol::Tls).start().await.unwrap();
+    let cluster = LocalCluster::builder().protocol(Protocol::Tls).nanny(true).start().await.unwrap();
     assert!(cluster.address().starts_with("tls://127.0.0.1:"), "{}", cluster.address());
     let output = cluster.run_python(CLIENT, &[]).await.unwrap().ok().unwrap();
     assert!(output.starts_with("1 "), "{output}");
