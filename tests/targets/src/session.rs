@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dask_pickle::{CallTemplate, Callable, Template};
 use dask_wire::graph::{Submission, Task};
-use dask_wire::session::{CancelVia, OnReconnect, Session};
+use dask_wire::session::{OnReconnect, Session};
 use dask_wire::{Dialect, Encoding, Key, Limits, Message, Release, Value};
 
 const RELEASES: [Release; 4] =
@@ -122,14 +122,10 @@ pub fn session(data: &[u8]) {
                     session.receive(value);
                 }
             }
-            12 => match session.cancel(
-                &[key(first), key(second)],
-                second.is_multiple_of(2),
-                "reason",
-                "message",
-            ) {
-                Ok(CancelVia::Stream | CancelVia::Rpc(_)) | Err(_) => (),
-            },
+            12 => {
+                let keys = [key(first), key(second)];
+                drop(session.cancel(&keys, second.is_multiple_of(2), "reason", "message"));
+            }
             13 => session.disconnected("lost".into()),
             14 if !session.is_connected() => {
                 let dialect = Dialect::of(RELEASES[usize::from(first) % RELEASES.len()]);
