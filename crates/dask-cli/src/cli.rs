@@ -61,7 +61,8 @@ pub(crate) enum Format {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct Cluster {
-    /// The scheduler's address: tcp://host:port, tls://…, ws://…, wss://…; a bare host:port means tcp.
+    /// The scheduler's address: tcp://host:port, tls://…, ws://…, wss://…; a bare host:port means tcp. Without one, and
+    /// without a scheduler file, that of Dask's own configuration (~/.config/dask, DASK_CONFIG).
     #[arg(short, long, value_name = "ADDR", env = "DASK_SCHEDULER_ADDRESS")]
     pub(crate) scheduler: Option<String>,
     /// A scheduler file, as `dask scheduler --scheduler-file` writes it.

@@ -41,7 +41,7 @@ impl Cluster {
             builder = builder.address(address);
         } else if let Some(file) = &self.scheduler_file {
             builder = builder.scheduler_file(file)?;
-        } else if builder.get_address().is_none() {
+        } else if builder.get_address().is_none_or(str::is_empty) {
             return Err(Failure::config(
                 "which cluster? Give --scheduler ADDR, set DASK_SCHEDULER_ADDRESS, or give --scheduler-file FILE \
                  (or try: dask-rs demo)",

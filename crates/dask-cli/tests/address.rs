@@ -14,9 +14,10 @@
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::{Run, dead_port, finish, lonely_scheduler, program, run, run_on};
-use dask_live_tests::fake::Liar;
+use dask_live_tests::fake::{Caller, Liar};
 use dask_local::Protocol;
 use dask_wire::Value;
 
@@ -61,6 +62,10 @@ async fn options_win_over_variables_and_variables_over_files() {
     std::fs::create_dir_all(home.join(".config/dask")).unwrap();
     std::fs::copy(Path::new(&live_yaml).join("dask.yaml"), home.join(".config/dask/dask.yaml")).unwrap();
     probe(&[("HOME", text(&home))], &[]).exits(0);
+
+    // A variable that is empty is none.
+    probe(&[("DASK_SCHEDULER_ADDRESS", "")], &["--scheduler-file", text(&file)]).exits(0);
+    probe(&[("DASK_SCHEDULER_ADDRESS", "")], &[]).exits(1);
 
     // Two places, of which the first named wins.
     probe(&[("DASK_SCHEDULER_ADDRESS", &dead)], &["-s", &address]).exits(0);
@@ -177,4 +182,20 @@ async fn a_release_from_the_future_is_told_once_and_used_all_the_same() {
         ["probe", "ready", "--strict-versions", "--scheduler-only", "--min-workers", "0", "-s", &address];
     let strict = run(&strict).exits(4);
     assert!(strict.stdout.contains("release 2031.1.0 is not a known one"), "{strict:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timeout_is_that_of_the_whole_command() {
+    // Each answer comes well within the time, all of them together do not.
+    let slow = |op: String, mut caller: Caller| async move {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        caller.send(&answer(&op)?).await;
+        Some(caller)
+    };
+    let address = Liar::new(NEWEST).listen_and_answer(slow, |_| std::future::pending()).await;
+    run(&["workers", "-s", &address, "--timeout", "60s"]).exits(0);
+    let late = run(&["info", "-s", &address, "--timeout", "1s"]).exits(3);
+    assert!(late.stderr.contains("did not answer everything within 1s"), "{late:#?}");
+    let ready = run(&["probe", "ready", "--min-workers", "0", "-s", &address, "--timeout", "1s"]).exits(3);
+    assert!(ready.stdout.contains("did not answer within 1s"), "{ready:#?}");
 }

@@ -69,13 +69,12 @@ async fn serves(cluster: &LocalCluster) {
 
     let metrics = get(&place, "/metrics");
     assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
-    for line in ["dask_up 1", "dask_workers{status=\"running\"} 2", "# EOF"] {
-        let line = match cluster.release().starts_with("2026") {
-            false if line.contains("running") => "dask_workers{status=\"unknown\"} 2",
-            _ => line,
-        };
+    for line in ["dask_up 1", "# EOF"] {
         assert!(has(&metrics, line), "{line} in {metrics}");
     }
+    // Old releases do not tell the status of workers.
+    let workers = |status: &str| has(&metrics, &format!("dask_workers{{status=\"{status}\"}} 2"));
+    assert!(workers("running") || workers("unknown"), "{metrics}");
     assert!(has(&metrics, "dask_tasks{name=\"kept\",state=\"memory\"} 1"), "{metrics}");
     assert!(metrics.contains("dask_worker_memory_bytes{"), "{metrics}");
     assert!(metrics.contains("dask_worker_executing{"), "{metrics}");
