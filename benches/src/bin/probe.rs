@@ -7,16 +7,12 @@
 //! Ratios are what counts: both take turns, so that whatever else the machine does meets both alike. Of each pair of
 //! neighbours one ratio is taken; the median of them and the middle half are told.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
 
+use dask_benches::{Cost, Failure, in_turns, once, quartiles, spread};
 use dask_local::LocalCluster;
 use serde_json::{Value as Json, json};
-use wait4::Wait4;
-
-type Failure = Box<dyn Error>;
 
 /// What is done, in Python and by the program.
 struct Task {
@@ -52,13 +48,6 @@ struct Options {
     rounds: usize,
     program: Option<PathBuf>,
     json: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy)]
-struct Cost {
-    wall: Duration,
-    /// Peak resident memory, in bytes.
-    peak: u64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -160,48 +149,13 @@ fn pairs(
         command.args(["-c", task.python, address]);
         command
     };
-    // One round that does not count: files come into the cache, Python writes its bytecode.
-    once(ours())?;
-    once(theirs())?;
-    let mut pairs = Vec::with_capacity(rounds);
-    for round in 0..rounds {
-        // Whoever comes first may have it better or worse.
-        pairs.push(if round % 2 == 0 {
-            let first = once(ours())?;
-            (first, once(theirs())?)
-        } else {
-            let first = once(theirs())?;
-            (once(ours())?, first)
-        });
-    }
-    Ok(pairs)
-}
-
-/// Runs one process to its end.
-fn once(mut command: Command) -> Result<Cost, Failure> {
-    let start = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
-    let used = child.wait4()?;
-    let wall = start.elapsed();
-    if !used.status.success() {
-        return Err(format!("{command:?} failed: {}", used.status).into());
-    }
-    Ok(Cost { wall, peak: used.rusage.maxrss })
-}
-
-/// The quarter, the half and three quarters of some values.
-fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    let at = |quarter: usize| {
-        let index = (values.len().saturating_sub(1) * quarter + 2) / 4;
-        values.get(index).copied().unwrap_or(f64::NAN)
-    };
-    [at(1), at(2), at(3)]
+    // The round that does not count brings files into the cache and has Python write its bytecode.
+    in_turns(rounds, || once(ours()), || once(theirs()))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio")]
 fn report(task: &Task, pairs: &[(Cost, Cost)]) -> Json {
-    let of = |pick: &dyn Fn(&(Cost, Cost)) -> f64| quartiles(pairs.iter().map(pick).collect());
+    let of = |pick: &dyn Fn(&(Cost, Cost)) -> f64| quartiles(pairs.iter().map(pick));
     let ours = of(&|(ours, _)| ours.wall.as_secs_f64());
     let theirs = of(&|(_, theirs)| theirs.wall.as_secs_f64());
     let wall = of(&|(ours, theirs)| ours.wall.as_secs_f64() / theirs.wall.as_secs_f64());
@@ -221,7 +175,6 @@ fn report(task: &Task, pairs: &[(Cost, Cost)]) -> Json {
         theirs_peak[1] / mib,
         peak[1],
     ));
-    let spread = |values: [f64; 3]| json!({ "p25": values[0], "p50": values[1], "p75": values[2] });
     json!({
         "task": task.name,
         "wall_seconds": { "ours": spread(ours), "python": spread(theirs), "ratio": spread(wall) },

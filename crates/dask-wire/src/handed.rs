@@ -21,6 +21,7 @@ pub(crate) const TABLE: &str = "$dask_wire::ArrowTable";
 pub(crate) enum Handed {
     Array(NdArray),
     /// An Arrow IPC stream.
+    #[cfg_attr(not(feature = "arrow"), expect(dead_code, reason = "only tables are made of it"))]
     Stream(Bytes),
 }
 
