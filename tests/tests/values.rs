@@ -238,9 +238,9 @@ const OPAQUE: &[(&str, &str, &str)] = &[
         "collections.Counter",
         "v == collections.Counter('abca') and type(v) is collections.Counter",
     ),
-    ("re.compile('a+', re.I)", "re", "v.match('AA') and v.flags & re.I"),
+    ("re.compile('a+', re.I)", "re.", "v.match('AA') and v.flags & re.I"),
     ("only_on_workers.Account(7)", "only_on_workers.Account", "v.balance == 7 and v.deposit(1) == 8"),
-    ("(lambda n: lambda x: x * n)(3)", "", "v(5) == 15"),
+    ("(lambda n: lambda x: x * n)(3)", "function", "v(5) == 15"),
     ("functools.partial(int, base=2)", "functools.partial", "v('101') == 5"),
     ("range(2, 9, 3)", "range", "v == range(2, 9, 3)"),
     ("ValueError('x', 1)", "ValueError", "type(v) is ValueError and v.args == ('x', 1)"),
@@ -256,13 +256,17 @@ const OPAQUE: &[(&str, &str, &str)] = &[
         "numpy.ndarray",
         "(v == numpy.arange(12.).reshape(3, 4)[:, ::2]).all() and v.shape == (3, 2)",
     ),
-    ("numpy.array([1, 'x', None], dtype=object)", "", "v.dtype == object and v.tolist() == [1, 'x', None]"),
+    (
+        "numpy.array([1, 'x', None], dtype=object)",
+        "numpy.ndarray",
+        "v.dtype == object and v.tolist() == [1, 'x', None]",
+    ),
     (
         "numpy.ma.array([1, 2, 3], mask=[0, 1, 0], fill_value=9)",
-        "",
+        "numpy.ma.MaskedArray",
         "v.mask.tolist() == [False, True, False] and v.fill_value == 9 and v.sum() == 4",
     ),
-    ("numpy.float32(1.5)", "", "v == 1.5 and type(v) is numpy.float32"),
+    ("numpy.float32(1.5)", "numpy.float32", "v == 1.5 and type(v) is numpy.float32"),
     (
         "{'a': numpy.arange(3), 'b': only_on_workers.Account(2)}",
         "dict",
@@ -275,7 +279,7 @@ const OPAQUE: &[(&str, &str, &str)] = &[
     ),
     (
         "types.SimpleNamespace(big=numpy.arange(70000), b=bytearray(b'xy'))",
-        "",
+        "types.SimpleNamespace",
         "v.big[-1] == 69999 and v.big.flags.writeable and v.b == bytearray(b'xy')",
     ),
     (
@@ -294,7 +298,8 @@ async fn what_has_no_mapping_can_be_passed_on() {
         let mut wrong = Vec::new();
         for (make, class, check) in OPAQUE {
             let kept: dask_client::Gathered = client.call(python(&format!("{IMPORTS}return {make}"))).await?;
-            if !kept.class_name().contains(class) {
+            if kept.class_name() != *class && !(class.ends_with('.') && kept.class_name().starts_with(class))
+            {
                 wrong.push(format!("{make} is called {}", kept.class_name()));
             }
             let again = python(&format!("{IMPORTS}return bool({check})"));

@@ -149,7 +149,8 @@ async fn measure(task: &str, address: &str, directory: &Path) -> Result<(), Fail
         "unpickle" => {
             let pickle = file("records")?;
             let start = Instant::now();
-            let tree = dask_client::pickle::read(pickle, Vec::new(), &dask_client::pickle::Limits::default())?;
+            let tree =
+                dask_client::pickle::read(pickle, Vec::new(), &dask_client::pickle::Limits::default())?;
             let records: Vec<Record> = dask_client::pickle::from_tree(&tree)?;
             let seconds = start.elapsed();
             (records.len() == ENTRIES).then_some(seconds)
@@ -243,8 +244,7 @@ async fn compare(args: Vec<String>) -> Result<(), Failure> {
     ));
     let mut results = Vec::new();
     for (task, words) in TASKS {
-        let pairs =
-            in_turns(options.rounds, || told(&once(ours(task))?), || told(&once(python(task))?))?;
+        let pairs = in_turns(options.rounds, || told(&once(ours(task))?), || told(&once(python(task))?))?;
         results.push(report(task, words, "python", &pairs));
     }
     for task in ["gather", "scatter"] {

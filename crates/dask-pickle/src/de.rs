@@ -225,6 +225,11 @@ impl<'a, 'de> De<'a, 'de> {
         if name == magic::TREE {
             return tree::hand_over(tree::subtree(self.view, self.budget)?, visitor);
         }
+        if name == magic::INSTANCE {
+            let class = self.view.python_class();
+            self.budget.spend_bytes(class.len())?;
+            return visitor.visit_seq(Classed { class: Some(class), value: Some(self.at(self.view)?) });
+        }
         if name == magic::REDUCE {
             return match self.view.object() {
                 Some(object) if object.how() == How::Reduce => {
@@ -515,6 +520,23 @@ impl<'de, I: Iterator<Item = View<'de>>> SeqAccess<'de> for Seq<'_, 'de, I> {
         match self.items.size_hint() {
             (low, Some(high)) if low == high => Some(high),
             _ => None,
+        }
+    }
+}
+
+/// The name of a class, and a value.
+struct Classed<'a, 'de> {
+    class: Option<String>,
+    value: Option<De<'a, 'de>>,
+}
+
+impl<'de> SeqAccess<'de> for Classed<'_, 'de> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        match self.class.take() {
+            Some(class) => seed.deserialize(class.into_deserializer()).map(Some),
+            None => self.value.take().map(|value| seed.deserialize(value)).transpose(),
         }
     }
 }

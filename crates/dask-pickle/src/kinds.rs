@@ -256,6 +256,18 @@ impl<C: Serialize, A: Serialize> Serialize for Reduce<C, A> {
     }
 }
 
+/// A value with the name of its class: what tells one dataclass, namedtuple or enum from another.
+///
+/// Only for reading.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Instance<T> {
+    /// Module and name of the class, dotted, or of the function that makes the object: `shop.orders.Order`. Classes of
+    /// Python's own have no module: `list`.
+    pub class: String,
+    /// The attributes, items or value.
+    pub value: T,
+}
+
 /// A value that is pickled as a call and shown to other serde formats as text.
 pub(crate) trait AsCall {
     /// Text for other formats.

@@ -9,8 +9,8 @@ use serde::de::{Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::{
-    BigInt, ByteArray, Complex, Date, DateTime, Decimal, Dict, Fraction, FrozenSet, Global, List, PyBytes,
-    Reduce, Set, Surrogate, Time, TimeDelta, Tuple, Uuid, magic,
+    BigInt, ByteArray, Complex, Date, DateTime, Decimal, Dict, Fraction, FrozenSet, Global, Instance, List,
+    PyBytes, Reduce, Set, Surrogate, Time, TimeDelta, Tuple, Uuid, magic,
 };
 
 /// Passes a newtype's inner value on.
@@ -56,6 +56,14 @@ impl<'de, C: Deserialize<'de>, A: Deserialize<'de>> Deserialize<'de> for Reduce<
         let visitor = Inner::<(C, A)>("a callable and its arguments", PhantomData);
         let (callable, args) = deserializer.deserialize_newtype_struct(magic::REDUCE, visitor)?;
         Ok(Reduce { callable, args })
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Instance<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = Inner::<(String, T)>("a value with the name of its class", PhantomData);
+        let (class, value) = deserializer.deserialize_newtype_struct(magic::INSTANCE, visitor)?;
+        Ok(Instance { class, value })
     }
 }
 

@@ -78,7 +78,7 @@ mod write;
 pub use de::{ViewDeserializer, from_slice, from_tree, from_view};
 pub use error::Error;
 pub use kinds::{
-    BigInt, ByteArray, Dict, FrozenSet, Global, List, PyBytes, Reduce, Ref, Set, Surrogate, Tuple,
+    BigInt, ByteArray, Dict, FrozenSet, Global, Instance, List, PyBytes, Reduce, Ref, Set, Surrogate, Tuple,
 };
 pub use limits::Limits;
 pub use number::{Complex, Decimal, Fraction, Uuid};

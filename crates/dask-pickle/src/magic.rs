@@ -17,6 +17,7 @@ pub(crate) const DATE: &str = "$dask_pickle::Date";
 pub(crate) const TIME: &str = "$dask_pickle::Time";
 pub(crate) const DATETIME: &str = "$dask_pickle::DateTime";
 pub(crate) const TIMEDELTA: &str = "$dask_pickle::TimeDelta";
+pub(crate) const INSTANCE: &str = "$dask_pickle::Instance";
 pub(crate) const TREE: &str = "$dask_pickle::Tree";
 pub(crate) const VALUE: &str = "$dask_pickle::Value";
 

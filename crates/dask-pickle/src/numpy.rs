@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::plain::{Plain, bytes_of};
+use crate::time::{Date, DateTime, Time, TimeDelta};
 use crate::view::View;
 
 fn fixed<const N: usize>(bytes: &[u8], big: bool) -> Option<[u8; N]> {
@@ -46,6 +47,47 @@ fn integer(bytes: &[u8], big: bool, signed: bool) -> Option<i128> {
     Some(i128::from_le_bytes(wide))
 }
 
+/// The class of what NumPy's functions make, with its module: scalars by their data type, arrays by their first
+/// argument.
+pub(crate) fn class_made(module: &str, maker: &str, args: View<'_>) -> Option<String> {
+    let named = |view: View<'_>| {
+        let (module, name) = view.as_global()?;
+        // Where a class is said to be from, and where it is known to be from.
+        let module = if module == "numpy.ma.core" { "numpy.ma" } else { module };
+        Some(format!("{module}.{name}"))
+    };
+    match (module, maker) {
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") | (_, "_mareconstruct") => {
+            named(args.item(0)?)
+        }
+        ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Some("numpy.ndarray".to_owned()),
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => {
+            let code = args.item(0)?.object()?.args().item(0)?.as_str()?;
+            let code = code.trim_start_matches(['<', '>', '|', '=']);
+            let (kind, size) = code.split_at_checked(1)?;
+            let bits = size.parse::<u32>().ok().and_then(|size| size.checked_mul(8));
+            let name = match (kind, bits) {
+                ("b", _) if module == "numpy._core.multiarray" => "bool",
+                ("b", _) => "bool_",
+                ("f", Some(96 | 128)) => "longdouble",
+                ("c", Some(192 | 256)) => "clongdouble",
+                ("i", Some(bits)) => return Some(format!("numpy.int{bits}")),
+                ("u", Some(bits)) => return Some(format!("numpy.uint{bits}")),
+                ("f", Some(bits)) => return Some(format!("numpy.float{bits}")),
+                ("c", Some(bits)) => return Some(format!("numpy.complex{bits}")),
+                ("U", _) => "str_",
+                ("S", _) => "bytes_",
+                ("M", _) => "datetime64",
+                ("m", _) => "timedelta64",
+                ("V", _) => "void",
+                _ => return None,
+            };
+            Some(format!("numpy.{name}"))
+        }
+        _ => None,
+    }
+}
+
 /// The value of `scalar(dtype, bytes)`.
 pub(crate) fn scalar<'t>(args: View<'t>) -> Option<Plain<'t>> {
     let dtype = args.item(0)?.object()?;
@@ -79,7 +121,112 @@ pub(crate) fn scalar<'t>(args: View<'t>) -> Option<Plain<'t>> {
             let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             Plain::Bytes(Cow::Owned(bytes.get(..end)?.to_vec()))
         }
+        // Records have fields; raw bytes have none.
+        'V' if dtype.state().and_then(|state| state.item(3)).is_none_or(View::is_none) => Plain::Bytes(bytes),
+        'M' | 'm' => {
+            let count = i64::try_from(integer(&bytes, big, true)?).ok().filter(|count| *count != i64::MIN)?;
+            let unit = dtype.state()?.item(8)?.item(1)?;
+            let name = bytes_of(unit.item(0)?)?;
+            let count = i128::from(count).checked_mul(i128::from(unit.item(1)?.as_i64()?))?;
+            if kind == 'M' { moment(count, &name)? } else { delta(count, &name)? }
+        }
         _ => return None,
     };
     Some(plain)
+}
+
+const DAY: i128 = 86_400_000_000_000;
+
+/// Nanoseconds of a unit of a fixed length.
+fn nanoseconds(unit: &[u8]) -> Option<i128> {
+    Some(match unit {
+        b"W" => 7 * DAY,
+        b"D" => DAY,
+        b"h" => 3_600_000_000_000,
+        b"m" => 60_000_000_000,
+        b"s" => 1_000_000_000,
+        b"ms" => 1_000_000,
+        b"us" => 1_000,
+        b"ns" => 1,
+        _ => return None,
+    })
+}
+
+/// The date of a day counted from 1970-01-01; in years that Python's dates have.
+fn date(days: i128) -> Option<Date> {
+    // Days since 0000-03-01, in eras of 400 years: leap days come last in such a year.
+    let days = days.checked_add(719_468)?;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = u16::try_from(era.checked_mul(400)?.checked_add(year)? + i128::from(month <= 2)).ok()?;
+    let in_python = (1..=9999).contains(&year);
+    in_python.then_some(Date { year, month: u8::try_from(month).ok()?, day: u8::try_from(day).ok()? })
+}
+
+/// A `datetime64`: a date if its unit is a day or more, text if it is finer than Python's microseconds.
+fn moment<'t>(count: i128, unit: &[u8]) -> Option<Plain<'t>> {
+    let first = |months: i128| {
+        let year = u16::try_from(months.div_euclid(12).checked_add(1970)?).ok()?;
+        let month = u8::try_from(months.rem_euclid(12) + 1).ok()?;
+        (1..=9999).contains(&year).then_some(Plain::Date(Date { year, month, day: 1 }))
+    };
+    match unit {
+        b"Y" => return first(count.checked_mul(12)?),
+        b"M" => return first(count),
+        b"W" | b"D" => return date(count.checked_mul(nanoseconds(unit)? / DAY)?).map(Plain::Date),
+        _ => {}
+    }
+    let total = count.checked_mul(nanoseconds(unit)?)?;
+    let day = date(total.div_euclid(DAY))?;
+    let rest = u64::try_from(total.rem_euclid(DAY)).ok()?;
+    let (seconds, nanos) = (rest / 1_000_000_000, rest % 1_000_000_000);
+    let time = Time {
+        hour: u8::try_from(seconds / 3600).ok()?,
+        minute: u8::try_from(seconds / 60 % 60).ok()?,
+        second: u8::try_from(seconds % 60).ok()?,
+        microsecond: u32::try_from(nanos / 1_000).ok()?,
+        offset_seconds: None,
+        fold: false,
+    };
+    if nanos % 1_000 == 0 {
+        return Some(Plain::DateTime(DateTime::new(day, time), None));
+    }
+    let whole = DateTime::new(day, Time { microsecond: 0, ..time });
+    Some(Plain::Text(format!("{whole}.{nanos:09}")))
+}
+
+/// A `timedelta64`, if it is one of whole microseconds, or a plain count.
+fn delta<'t>(count: i128, unit: &[u8]) -> Option<Plain<'t>> {
+    if unit == b"generic" {
+        return i64::try_from(count).ok().map(Plain::Int);
+    }
+    let total = count.checked_mul(nanoseconds(unit)?)?;
+    let micros = i64::try_from(total / 1_000).ok().filter(|_| total % 1_000 == 0)?;
+    TimeDelta::from_microseconds(micros).map(Plain::TimeDelta)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_dates() {
+        for (days, text) in [
+            (0, "1970-01-01"),
+            (-1, "1969-12-31"),
+            (19_782, "2024-02-29"),
+            (19_783, "2024-03-01"),
+            (11_016, "2000-02-29"),
+            (-25_509, "1900-02-28"),
+            (-25_508, "1900-03-01"),
+            (-719_162, "0001-01-01"),
+            (2_932_896, "9999-12-31"),
+        ] {
+            assert_eq!(date(days).map(|date| date.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!((date(-719_163), date(2_932_897), date(i128::MAX)), (None, None, None));
+    }
 }

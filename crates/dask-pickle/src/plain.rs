@@ -185,14 +185,18 @@ fn by_shape(object: ObjectView<'_>) -> Plain<'_> {
         _ if new && arguments.len() == 0 && object.kwargs().is_none_or(View::is_empty) => {
             return if object.state().is_none() { Plain::Empty } else { Plain::Unknown };
         }
+        // What is made with keywords is no tuple of the rest.
+        _ if new && object.kwargs().is_some_and(|kwargs| !kwargs.is_empty()) => return Plain::Unknown,
         _ if new => return Plain::Tuple(arguments),
         _ => {}
     }
-    // One plain argument and nothing else is how enum members are written.
+    // One plain argument and nothing else is how enum members are written. Exceptions are, too, but mean no more
+    // than their names say; nothing in a pickle tells other classes with one argument from enums.
     let mut arguments = arguments;
     match (arguments.next(), arguments.next(), object.class_name()) {
-        (Some(value), None, Some((module, _)))
+        (Some(value), None, Some((module, name)))
             if !is_builtin(module)
+                && !is_exception(name)
                 && object.state().is_none()
                 && matches!(
                     value.kind(),
@@ -203,6 +207,11 @@ fn by_shape(object: ObjectView<'_>) -> Plain<'_> {
         }
         _ => Plain::Unknown,
     }
+}
+
+/// Whether a class is an exception, as far as its name tells.
+fn is_exception(name: &str) -> bool {
+    ["Error", "Exception", "Warning", "Exit", "Interrupt"].iter().any(|end| name.ends_with(end))
 }
 
 fn is_builtin(module: &str) -> bool {

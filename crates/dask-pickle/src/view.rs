@@ -81,6 +81,13 @@ impl Kind {
     }
 }
 
+fn dotted((module, name): (&str, &str)) -> String {
+    match module {
+        "builtins" | "__builtin__" | "exceptions" => name.to_owned(),
+        module => format!("{module}.{name}"),
+    }
+}
+
 static NOTHING: Node = Node::None;
 
 impl<'t> View<'t> {
@@ -302,6 +309,43 @@ impl<'t> View<'t> {
     /// Module and name of the class of an object, or of the object that a global names.
     pub fn class_name(self) -> Option<(&'t str, &'t str)> {
         self.as_global().or_else(|| self.object()?.class_name())
+    }
+
+    /// The class as Python names it, with its module unless that is `builtins`: `float`, `collections.Counter`,
+    /// `numpy.float32`. Of an object that a function makes, and of whose class nothing more is known, the function.
+    pub fn python_class(self) -> String {
+        let plain = match self.kind() {
+            Kind::None => "NoneType",
+            Kind::Bool => "bool",
+            Kind::Int | Kind::BigInt => "int",
+            Kind::Float => "float",
+            Kind::Str | Kind::Surrogates => "str",
+            Kind::Bytes => "bytes",
+            Kind::ByteArray => "bytearray",
+            Kind::List => "list",
+            Kind::Tuple => "tuple",
+            Kind::Set => "set",
+            Kind::FrozenSet => "frozenset",
+            Kind::Dict => "dict",
+            Kind::Buffer => "PickleBuffer",
+            Kind::Persistent => "a persistent id",
+            // The name of a class, or of a function.
+            Kind::Global => return self.class_name().map_or_else(String::new, dotted),
+            Kind::Object => {
+                let object = self.object();
+                let known = object.and_then(|object| {
+                    let (module, maker) = object.callable().as_global()?;
+                    crate::numpy::class_made(module, maker, object.args())
+                });
+                return match (known, object.and_then(ObjectView::class_name)) {
+                    (Some(class), _) => class,
+                    (None, Some((_, "_make_function" | "_fill_function"))) => "function".to_owned(),
+                    (None, Some(names)) => dotted(names),
+                    (None, None) => "object".to_owned(),
+                };
+            }
+        };
+        plain.to_owned()
     }
 
     /// What it is, for a message.

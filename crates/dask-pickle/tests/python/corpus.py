@@ -208,6 +208,7 @@ def objects():
     yield MyInt(7), "__main__.MyInt", None, ["MyInt", 7]
     yield MyStr("s"), "__main__.MyStr", "s", ["MyStr", "s"]
     yield MyError("why", 1), "__main__.MyError", None, None
+    yield MyError("why"), "__main__.MyError", None, None
     yield ValueError("why"), "builtins.ValueError", None, None
     yield functools.partial(int, "5"), "functools.partial", None, None
     yield array.array("i", [1]), None, None, None
@@ -222,7 +223,7 @@ def modern():
 
         global Data
         Data = dataclasses.make_dataclass("Data", [("x", int), ("y", str)])
-        Data.__module__ = "__main__"
+        Data.__module__ = __name__
         yield Data(1, "b"), "__main__.Data", None, {"x": 1, "y": "b"}
     except ImportError:
         pass
@@ -260,6 +261,22 @@ def libraries():
     for name, value, expected in scalars:
         text = expected if isinstance(expected, str) else None
         yield getattr(numpy, name)(value), None, text, expected
+    for text, unit, expected in [
+        ("2024-02-29", "D", "2024-02-29"), ("1969-12-31", "D", "1969-12-31"), ("2024-03", "M", "2024-03-01"),
+        ("1900", "Y", "1900-01-01"), ("2024-02-29T01", "h", "2024-02-29T01:00:00"),
+        ("1969-12-31T23:59:59.5", "ms", "1969-12-31T23:59:59.500000"),
+        ("2024-02-29T01:02:03.000456", "us", "2024-02-29T01:02:03.000456"),
+        ("2024-02-29T01:02:03.000456789", "ns", "2024-02-29T01:02:03.000456789"),
+        ("2024-02-29T01:02:03.000456", "ns", "2024-02-29T01:02:03.000456"),
+        ("2024-02-29T01:02:25", "25s", "2024-02-29T01:02:05"),
+    ]:
+        yield numpy.datetime64(text, unit), None, expected, expected
+    yield numpy.timedelta64(-1, "D"), None, "-P1D", "-P1D"
+    yield numpy.timedelta64(90, "m"), None, "PT1H30M", "PT1H30M"
+    yield numpy.timedelta64(7), None, None, 7
+    yield numpy.datetime64("NaT", "s"), None, None, None
+    yield numpy.void(b"raw"), None, None, None
+    yield numpy.longdouble(1.5), None, None, None
     big = numpy.array([258], dtype=">i4")[0]
     yield big, None, None, 258
 

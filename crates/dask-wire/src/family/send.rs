@@ -153,17 +153,11 @@ fn opaque<S: Serializer>(payload: &Payload, serializer: S) -> Result<S::Ok, S::E
 }
 
 impl Decoded {
-    /// The Python class of the value, with its module unless that is `builtins`: `collections.Counter`, `float`.
+    /// The Python class of the value, with its module unless that is `builtins`: `collections.Counter`, `float`. What
+    /// is pickled as a function or class by name has that name.
     pub fn class_name(&self) -> String {
         match self {
-            Decoded::Pickle(tree) => {
-                let view = tree.root();
-                match (view.object().is_some(), view.class_name()) {
-                    (true, Some(("builtins", name))) => name.to_owned(),
-                    (true, Some((module, name))) => format!("{module}.{name}"),
-                    _ => view.kind().name().to_owned(),
-                }
-            }
+            Decoded::Pickle(tree) => tree.root().python_class(),
             Decoded::Bytes(_) => "bytes".to_owned(),
             Decoded::ByteArray(_) => "bytearray".to_owned(),
             Decoded::Memoryview { .. } => "memoryview".to_owned(),

@@ -41,6 +41,16 @@ fn recognise(view: View<'_>) -> Option<Pickled<'_>> {
     }
 }
 
+/// Type and bytes of `scalar(dtype, bytes)`.
+fn scalar(view: View<'_>) -> Option<(View<'_>, View<'_>)> {
+    let object = view.object()?;
+    let ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") = object.callable().as_global()?
+    else {
+        return None;
+    };
+    Some((object.args().item(0)?, object.args().item(1)?))
+}
+
 fn sizes(view: View<'_>) -> Result<Vec<usize>, ArrayError> {
     view.items()
         .map(|n| n.as_u64().and_then(|n| usize::try_from(n).ok()))
@@ -65,13 +75,19 @@ impl NdArray {
         recognise(view).is_some()
     }
 
-    /// Reads a pickled array; its data stays where it is, in the pickle or out-of-band.
+    /// Reads a pickled array; its data stays where it is, in the pickle or out-of-band. A NumPy scalar is an array
+    /// without axes.
     ///
     /// # Errors
     /// If it is none, or one of Python objects.
     pub fn from_view(view: View<'_>) -> Result<Self, ArrayError> {
         let array = match recognise(view) {
-            None => return Err(ArrayError::NoArray),
+            None => match scalar(view) {
+                Some((dtype, data)) => {
+                    Self::new(DType::from_view(dtype)?, Vec::new(), Vec::new(), 0, contents(data)?)?
+                }
+                None => return Err(ArrayError::NoArray),
+            },
             Some(Pickled::State { shape, dtype, fortran, data }) => {
                 let dtype = DType::from_view(dtype)?;
                 let shape = sizes(shape)?;
