@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Float64Array, Int64Array, RecordBatch, StringArray};
-use dask_client::{ArrowBatch, ArrowTable, Future, Gathered, PandasFrame, py, python};
+use arrow_array::{Array, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::DataType;
+use dask_client::{ArrowBatch, ArrowTable, Data, Future, Gathered, PandasFrame, py, python};
 use dask_live_tests::{TestCluster, releases_or};
 use dask_local::Protocol;
 
@@ -79,6 +80,66 @@ async fn tables_go_both_ways() {
             let found: [String; 3] = client.call(call).await.unwrap();
             assert_eq!(found, [name, "[0.5, 1.5, -2.0]", "['a', 'ü', '']"], "{release}");
         }
+        // Every sort of column, with an index that has a name, and a part of a batch.
+        let make = "
+            import pandas
+            return pandas.DataFrame({
+                'c': pandas.Categorical(['x', 'y', 'x', None]),
+                't': pandas.to_datetime(['2024-02-29 12:00', None, '2024-03-01 00:00', '1969-12-31 23:59']).tz_localize('Europe/Berlin'),
+                'l': [[[1, 2], []], [], None, [[3]]],
+                'b': [True, False, True, False],
+            }, index=pandas.Index([10, 20, 30, 40], name='id')).iloc[:4]
+        ";
+        let frame: Future<Gathered> = client.submit(python(make)).await.unwrap();
+        let table = frame.to_arrow().await.unwrap();
+        let columns = &table.batches[0];
+        assert_eq!(columns["id"].as_primitive::<Int64Type>().values(), &[10, 20, 30, 40], "{release}");
+        let words = columns["c"].as_any_dictionary();
+        assert_eq!(words.values().as_string::<i32>().iter().collect::<Vec<_>>(), [Some("x"), Some("y")]);
+        assert_eq!((words.normalized_keys()[..3].to_vec(), words.keys().null_count()), (vec![0, 1, 0], 1));
+        match columns["t"].data_type() {
+            DataType::Timestamp(_, Some(zone)) => assert_eq!(&**zone, "Europe/Berlin"),
+            other => panic!("{release}: {other}"),
+        }
+        assert_eq!(columns["t"].null_count(), 1);
+        let lists = columns["l"].as_list::<i32>();
+        let inner = lists.value(0);
+        assert_eq!((lists.null_count(), inner.as_list::<i32>().value_length(0)), (1, 2), "{release}");
+        let check = python(
+            "
+            import pandas
+            f = t.to_pandas() if hasattr(t, 'to_pandas') else t
+            return [f['c'].dtype.name, str(f['t'].dt.tz), f.index.name or '', str(f['l'].iloc[-1][-1][-1]), str(len(f))]
+        ",
+        );
+        let found: [String; 5] = client.call(check.clone().kwarg("t", &table)).await.unwrap();
+        assert_eq!(found, ["category", "Europe/Berlin", "id", "3", "4"], "{release}");
+        let found: [String; 5] =
+            client.call(check.clone().kwarg("t", PandasFrame::new(columns.slice(3, 1)))).await.unwrap();
+        assert_eq!(found, ["category", "Europe/Berlin", "id", "3", "1"], "{release}");
+
+        // Scattered, as each class.
+        let table: Future<Gathered> = client.scatter(Data::arrow(batch())).await.unwrap();
+        let part: Future<Gathered> =
+            client.scatter(Data::arrow_batch(&ArrowBatch(batch().slice(1, 2)))).await.unwrap();
+        let frame: Future<Gathered> = client.scatter(Data::value(&PandasFrame::new(batch()))).await.unwrap();
+        for (name, future, rows) in
+            [("pyarrow.Table", &table, 3), ("pyarrow.RecordBatch", &part, 2), ("pandas.DataFrame", &frame, 3)]
+        {
+            let found: [String; 3] = client.call(describe.clone().kwarg("t", future)).await.unwrap();
+            let (x, s) = if rows == 3 {
+                ("[0.5, 1.5, -2.0]", "['a', 'ü', '']")
+            } else {
+                ("[1.5, -2.0]", "['ü', '']")
+            };
+            assert_eq!(found, [name, x, s], "{release}");
+            assert_eq!(future.to_arrow().await.unwrap().rows(), rows, "{release}");
+        }
+
+        // Tables as parts of results.
+        let (table, n): (ArrowTable, i64) =
+            client.call(python("import pyarrow\nreturn pyarrow.table({'a': [1, 2]}), 7")).await.unwrap();
+        assert_eq!((table.rows(), n), (2, 7), "{release}");
         let sum: f64 = client
             .call(py("pandas:Series.sum").arg(py("operator:getitem").args((PandasFrame::new(batch()), "x"))))
             .await

@@ -84,6 +84,40 @@ async fn python_text_runs_anywhere() {
 }
 
 #[tokio::test]
+async fn python_text_that_is_used_stays_compiled() {
+    on_each_release(async |client| {
+        const HERE: [&str; 1] = ["first"];
+        let hot =
+            python_module("loaded = []\ndef count():\n    loaded.append(1)\n    return len(loaded)", "count");
+        let shown = python(
+            "
+            import traceback
+            try:
+                1 / 0
+            except ZeroDivisionError:
+                return traceback.format_exc()
+        ",
+        );
+        // The same text with other parameters, which is not used again.
+        client.call::<String>(shown.clone().kwarg("once", 1).workers(HERE)).await?;
+        for round in 1..=7 {
+            let count: usize = client.call(hot.clone().workers(HERE)).await?;
+            assert_eq!(count, round, "executed again");
+            let mut others: Vec<Future<usize>> = Vec::new();
+            for n in 0..50 {
+                others
+                    .push(client.submit(python(&format!("return {round} * 100 + {n}")).workers(HERE)).await?);
+            }
+            assert_eq!(client.gather(&others).await?[49], round * 100 + 49);
+            let text: String = client.call(shown.clone().kwarg("hot", 1).workers(HERE)).await?;
+            assert!(text.contains("    1 / 0\n"), "{round}: {text}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn python_text_fails_with_its_file_and_line() {
     on_each_release(async |client| {
         let error = client.call::<()>(python_module(MODULE, "fail").arg(1)).await.unwrap_err();

@@ -39,6 +39,29 @@ impl Data {
         Self { payload, name: "ndarray", key: None }
     }
 
+    /// A `pyarrow.Table`, of a table or a batch (feature `arrow`). Needs pyarrow on the workers.
+    ///
+    /// For a pandas DataFrame scatter [`Data::value`] of a [`PandasFrame`](crate::PandasFrame).
+    #[cfg(feature = "arrow")]
+    pub fn arrow(table: impl Into<crate::ArrowTable>) -> Self {
+        let table = table.into();
+        Self::of_arrow(dask_wire::arrow::table(&table.schema, &table.batches), "table")
+    }
+
+    /// A `pyarrow.RecordBatch` (feature `arrow`). Needs pyarrow on the workers.
+    #[cfg(feature = "arrow")]
+    pub fn arrow_batch(batch: &crate::ArrowBatch) -> Self {
+        Self::of_arrow(dask_wire::arrow::record_batch(&batch.0), "batch")
+    }
+
+    #[cfg(feature = "arrow")]
+    fn of_arrow<E: std::fmt::Display>(payload: std::result::Result<Payload, E>, name: &'static str) -> Self {
+        let payload = payload.map_err(|error| {
+            Error::new(ErrorKind::Encode, format!("an Arrow {name} cannot be sent: {error}"))
+        });
+        Self { payload, name, key: None }
+    }
+
     /// A value serialized already: one that was gathered as it came, or one made by hand.
     pub fn payload(payload: Payload) -> Self {
         Self { payload: Ok(payload), name: "payload", key: None }

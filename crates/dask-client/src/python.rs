@@ -19,7 +19,7 @@ use crate::call::{Call, Target};
 /// ```
 ///
 /// Positional arguments are there as the tuple `args`. The text goes along with each task and is compiled once per
-/// process of a worker; nothing needs to be installed on workers or scheduler. Indentation that all lines share is
+/// process of a worker (again if 256 other texts were used there since); nothing needs to be installed on workers or scheduler. Indentation that all lines share is
 /// taken away. In tracebacks the file is called `<source …>`, with a number of the text's own; lines count from 1.
 ///
 /// Works on every release: it is an ordinary task.
@@ -29,7 +29,8 @@ pub fn python(body: &str) -> Call {
 
 /// A call of a function or class that this text of a Python module defines: `python_module("def f(x): …", "f")`.
 ///
-/// What the module does at its top level is done once per process of a worker. Otherwise as [`python`].
+/// What the module does at its top level is done once per process of a worker, unless 256 other texts are used there
+/// before it is used again. Otherwise as [`python`].
 pub fn python_module(source: &str, function: &str) -> Call {
     let pickle = source::object(&dedent(source), function);
     let name = function.rsplit('.').next().unwrap_or(function).to_owned();

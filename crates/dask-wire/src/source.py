@@ -3,10 +3,12 @@ import io
 import linecache
 import pickle
 import threading
+import weakref
 
 LIMIT = 256
-lock = threading.Lock()
+lock = threading.RLock()
 found = {}
+shown = {}
 
 
 def parse(source, file, params):
@@ -20,21 +22,38 @@ def parse(source, file, params):
     return tree
 
 
+class Lines:
+    """Keeps the lines of a file in linecache as long as any code of it lives, here or in a cache of Dask's."""
+
+    def __init__(self, file):
+        with lock:
+            shown[file] = shown.get(file, 0) + 1
+        weakref.finalize(self, forget, file).atexit = False
+
+
+def forget(file):
+    with lock:
+        shown[file] -= 1
+        if not shown[file]:
+            del shown[file]
+            linecache.cache.pop(file, None)
+
+
 def load(source, file, params, name):
     with lock:
-        entry = found.get((source, params))
-        if entry is None:
-            while len(found) >= LIMIT:
-                linecache.cache.pop(found.pop(next(iter(found)))[1], None)
-            entry = found[source, params] = [threading.RLock(), file, None]
+        # The one that was loaded longest ago comes first.
+        entry = found.pop((source, params), None) or [threading.RLock(), None]
+        while len(found) >= LIMIT:
+            found.pop(next(iter(found)))
+        found[source, params] = entry
     with entry[0]:
-        space = entry[2]
+        space = entry[1]
         if space is None:
             lines = [line + "\n" for line in source.split("\n")]
             linecache.cache[file] = len(source), None, lines, file
-            space = {"__name__": __name__, "__file__": file}
+            space = {"__name__": __name__, "__file__": file, "__lines__": Lines(file)}
             exec(compile(parse(source, file, params), file, "exec"), space)
-            entry[2] = space
+            entry[1] = space
     first, *rest = name.split(".")
     if first not in space:
         raise AttributeError("%s does not define %r" % (file, first))

@@ -2,7 +2,8 @@
 //!
 //! Nothing has to be installed on the cluster for that: the pickles made here bring a small module along (`source.py`),
 //! which whoever unpickles the first of them puts into its `sys.modules`. It keeps what it has compiled, so a source
-//! is compiled once per process, and gives its text to `linecache`, so that tracebacks show it.
+//! is compiled once per process (again only when 256 others have been used since), and gives its text to `linecache`, so
+//! that tracebacks show it.
 
 use std::sync::LazyLock;
 

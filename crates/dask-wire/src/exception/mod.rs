@@ -1,10 +1,9 @@
 //! Exceptions that Python raised, read without Python.
 
+mod print;
 mod read;
 mod repr;
 mod text;
-
-use std::fmt;
 
 use dask_pickle::Value as Python;
 
@@ -14,7 +13,7 @@ use crate::value::Value;
 /// An exception raised by a task or by a server.
 ///
 /// Its `Display` is what Python prints for an uncaught one, without source lines: causes and contexts first, each with
-/// its traceback.
+/// its traceback; the exceptions of a group as a tree.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PythonError {
@@ -34,6 +33,8 @@ pub struct PythonError {
     pub cause: Option<Box<PythonError>>,
     /// The exception that was being handled when it was raised.
     pub context: Option<Box<PythonError>>,
+    /// The exceptions of a group, in the order of the group.
+    pub exceptions: Vec<PythonError>,
     /// Whether the context is not shown, as with `raise ... from ...`.
     pub suppress_context: bool,
     /// Whether it could not be read, and class and message are only the best that can be said.
@@ -94,6 +95,7 @@ impl PythonError {
             traceback: Vec::new(),
             cause: None,
             context: None,
+            exceptions: Vec::new(),
             suppress_context: false,
             opaque: false,
         }
@@ -184,8 +186,17 @@ impl PythonError {
 
     /// The sort of exception it is.
     pub fn kind(&self) -> Kind {
+        let dask = matches!(self.module.split('.').next(), Some("distributed" | "dask"));
+        // Where only text came, there is no module.
+        let dask = dask || self.module.is_empty();
+        // Timeouts and cancellation of other libraries say nothing of Dask's.
+        let waiting = dask
+            || matches!(
+                self.module.split('.').next(),
+                Some("builtins" | "asyncio" | "concurrent" | "tornado" | "socket")
+            );
         match (self.module.as_str(), self.class.as_str()) {
-            (_, "KilledWorker") => Kind::KilledWorker {
+            (_, "KilledWorker") if dask => Kind::KilledWorker {
                 task: self.args.first().map(text::key).unwrap_or_default(),
                 last_worker: self.args.get(1).and_then(text::worker_address),
                 allowed_failures: self
@@ -194,9 +205,13 @@ impl PythonError {
                     .and_then(Python::as_i64)
                     .and_then(|count| u64::try_from(count).ok()),
             },
-            (_, "CancelledError" | "FutureCancelledError" | "FuturesCancelledError") => Kind::Cancelled,
-            (_, "NoValidWorkerError" | "NoWorkerError") => Kind::NoWorker,
-            (_, "TimeoutError" | "WorkerStartTimeoutError") => Kind::Timeout,
+            (_, "CancelledError" | "FutureCancelledError" | "FuturesCancelledError") if waiting => {
+                Kind::Cancelled
+            }
+            (_, "NoValidWorkerError" | "NoWorkerError") if dask => Kind::NoWorker,
+            (_, "TimeoutError" | "WorkerStartTimeoutError") if waiting => Kind::Timeout,
+            // Its name until Python 3.10.
+            ("socket", "timeout") => Kind::Timeout,
             ("builtins", "ModuleNotFoundError" | "ImportError") => Kind::Import { name: text::module(self) },
             ("builtins", "RuntimeError")
                 if self.message.starts_with("Error during deserialization of the task graph") =>
@@ -221,41 +236,6 @@ impl PythonError {
             (None, Some(context)) if !self.suppress_context => Some((context, CONTEXT)),
             _ => None,
         }
-    }
-}
-
-/// How often Python prints one frame that repeats.
-const REPEATS: usize = 3;
-
-impl fmt::Display for PythonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut chain: Vec<_> = self.chain().collect();
-        while let Some(error) = chain.pop() {
-            if let Some((_, words)) = error.previous() {
-                write!(f, "\n\n{words}\n\n")?;
-            }
-            error.fmt_one(f)?;
-        }
-        Ok(())
-    }
-}
-
-impl PythonError {
-    fn fmt_one(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.traceback.is_empty() {
-            f.write_str("Traceback (most recent call last):\n")?;
-        }
-        for run in self.traceback.chunk_by(|one, next| one == next) {
-            for frame in run.iter().take(REPEATS) {
-                writeln!(f, "  File \"{}\", line {}, in {}", frame.file, frame.line, frame.function)?;
-            }
-            if let Some(more @ 1..) = run.len().checked_sub(REPEATS) {
-                let s = if more == 1 { "" } else { "s" };
-                writeln!(f, "  [Previous line repeated {more} more time{s}]")?;
-            }
-        }
-        f.write_str(&self.title())?;
-        self.notes.iter().try_for_each(|note| write!(f, "\n{note}"))
     }
 }
 

@@ -245,6 +245,13 @@ impl Reader {
 
     fn of_parts(&mut self, parts: Parts<'_>) -> Option<PythonError> {
         let (module, class) = class_name(parts.class)?;
+        // (message, exceptions); the class may be derived from that of groups.
+        let exceptions = match parts.args.get(1) {
+            Some(inner) if class.ends_with("Group") => {
+                inner.items().map_while(|inner| self.exception(inner)).collect()
+            }
+            _ => Vec::new(),
+        };
         let args: Vec<_> = parts.args.iter().map(|arg| self.argument(*arg)).collect();
         let attributes: Vec<(String, Python)> = parts
             .attributes
@@ -267,6 +274,7 @@ impl Reader {
             traceback: parts.traceback.map(frames).unwrap_or_default(),
             cause: parts.cause.and_then(|cause| self.exception(cause)).map(Box::new),
             context: parts.context.and_then(|context| self.exception(context)).map(Box::new),
+            exceptions,
             suppress_context: parts.suppress_context,
             opaque: false,
         })

@@ -25,6 +25,57 @@ fn a_chain_prints_as_in_python() {
     assert_eq!(PythonError::new("KeyboardInterrupt", "").to_string(), "KeyboardInterrupt");
 }
 
+fn group(message: &str, exceptions: Vec<PythonError>) -> PythonError {
+    let mut group = PythonError::new("ExceptionGroup", message);
+    group.exceptions = exceptions;
+    group
+}
+
+#[test]
+fn groups_print_as_trees_as_in_python() {
+    let mut caused = PythonError::new("ValueError", "a");
+    caused.cause = Some(Box::new(PythonError::new("TypeError", "why")));
+    let missing = PythonError::new("FileNotFoundError", "[Errno 2] no");
+    let nested = group("nested (2 sub-exceptions)", vec![PythonError::new("KeyError", "'k'"), missing]);
+    let mut outer = group("outer (2 sub-exceptions)", vec![caused, nested]);
+    outer.notes = vec!["a note\nof two lines".to_owned()];
+    // As Python 3.13 prints it.
+    let text = "\
+  | ExceptionGroup: outer (2 sub-exceptions)
+  | a note
+  | of two lines
+  +-+---------------- 1 ----------------
+    | TypeError: why
+    | 
+    | The above exception was the direct cause of the following exception:
+    | 
+    | ValueError: a
+    +---------------- 2 ----------------
+    | ExceptionGroup: nested (2 sub-exceptions)
+    +-+---------------- 1 ----------------
+      | KeyError: 'k'
+      +---------------- 2 ----------------
+      | FileNotFoundError: [Errno 2] no
+      +------------------------------------";
+    assert_eq!(outer.to_string(), format!("  {}", text.trim_start()));
+    let mut last = PythonError::new("RuntimeError", "last");
+    last.context = Some(Box::new(outer.clone()));
+    let handling =
+        "\n\nDuring handling of the above exception, another exception occurred:\n\nRuntimeError: last";
+    assert_eq!(last.to_string(), format!("{outer}{handling}"));
+    outer.traceback = vec![TraceFrame { file: "a.py".into(), line: 9, function: "f".into() }];
+    let start =
+        "  + Exception Group Traceback (most recent call last):\n  |   File \"a.py\", line 9, in f\n  | Exc";
+    assert!(outer.to_string().starts_with(start), "{outer}");
+
+    let many = (0..17).map(|n| PythonError::new("ValueError", n.to_string())).collect();
+    let end = "    | ValueError: 14\n    +---------------- ... ----------------\n    | and 2 more exceptions\n    \
+               +------------------------------------";
+    assert!(group("many", many).to_string().ends_with(end));
+    let deep = (0..40).fold(PythonError::new("ValueError", "x"), |inner, _| group("deep", vec![inner]));
+    assert!(deep.to_string().contains("| ... (max_group_depth is 10)"));
+}
+
 #[test]
 fn floats_and_texts_as_repr_writes_them() {
     for (value, text) in [
@@ -57,6 +108,26 @@ fn kinds_by_class_and_message() {
     let error = PythonError::new("ImportError", "cannot import name 'x' from 'pkg.mod' (/pkg/mod.py)");
     assert_eq!(error.kind(), Kind::Import { name: Some("pkg.mod".to_owned()) });
     assert_eq!(PythonError::new("RuntimeError", "other").kind(), Kind::Other);
+    for (module, class, kind) in [
+        ("builtins", "TimeoutError", Kind::Timeout),
+        ("asyncio.exceptions", "TimeoutError", Kind::Timeout),
+        ("concurrent.futures._base", "TimeoutError", Kind::Timeout),
+        ("tornado.util", "TimeoutError", Kind::Timeout),
+        ("distributed.comm.core", "TimeoutError", Kind::Timeout),
+        ("distributed.deploy.utils", "WorkerStartTimeoutError", Kind::Timeout),
+        ("socket", "timeout", Kind::Timeout),
+        ("", "TimeoutError", Kind::Timeout),
+        ("redis.exceptions", "TimeoutError", Kind::Other),
+        ("asyncio.exceptions", "CancelledError", Kind::Cancelled),
+        ("distributed.client", "FutureCancelledError", Kind::Cancelled),
+        ("shop.orders", "CancelledError", Kind::Other),
+        ("distributed.scheduler", "NoValidWorkerError", Kind::NoWorker),
+        ("farm", "NoWorkerError", Kind::Other),
+        ("farm", "KilledWorker", Kind::Other),
+    ] {
+        let error = PythonError { module: module.into(), ..PythonError::new(class, "x") };
+        assert_eq!(error.kind(), kind, "{module}.{class}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{PythonError, TraceFrame};
 /// What `str` gives for an exception.
 pub(super) fn message(module: &str, class: &str, args: &[Python], attributes: &[(String, Python)]) -> String {
     let attribute = |name: &str| attributes.iter().find(|(of, _)| of == name).map(|(_, value)| value);
-    let special = if module == "builtins" {
+    let special = if module == "builtins" || class.ends_with("ExceptionGroup") {
         builtin(class, args, &attribute)
     } else if module == "distributed" || module.starts_with("distributed.") {
         distributed(class, args, &attribute)
@@ -113,7 +113,7 @@ fn builtin<'a>(
                 (None, None) => message,
             })
         }
-        "ExceptionGroup" | "BaseExceptionGroup" => {
+        class if class.ends_with("ExceptionGroup") => {
             let [message, inner, ..] = args else { return None };
             let count = inner.items()?.len();
             let s = if count == 1 { "" } else { "s" };
