@@ -50,8 +50,8 @@ def load(source, file, params, name):
         space = entry[1]
         if space is None:
             lines = [line + "\n" for line in source.split("\n")]
-            linecache.cache[file] = len(source), None, lines, file
             space = {"__name__": __name__, "__file__": file, "__lines__": Lines(file)}
+            linecache.cache[file] = len(source), None, lines, file
             exec(compile(parse(source, file, params), file, "exec"), space)
             entry[1] = space
     first, *rest = name.split(".")
