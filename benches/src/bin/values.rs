@@ -215,7 +215,9 @@ fn ones() -> Vec<u8> {
 }
 
 /// Seconds and peak memory of one process.
-fn told(cost: &Cost) -> Result<(f64, f64), Failure> {
+type Told = (f64, f64);
+
+fn told(cost: &Cost) -> Result<Told, Failure> {
     #[expect(clippy::cast_precision_loss, reason = "bytes, for a ratio")]
     Ok((cost.output.trim().parse()?, cost.peak as f64))
 }
@@ -267,7 +269,7 @@ async fn compare(args: Vec<String>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(task: &str, words: &str, other: &str, pairs: &[((f64, f64), (f64, f64))]) -> Json {
+fn report(task: &str, words: &str, other: &str, pairs: &[(Told, Told)]) -> Json {
     let ours = quartiles(pairs.iter().map(|(ours, _)| ours.0));
     let theirs = quartiles(pairs.iter().map(|(_, theirs)| theirs.0));
     let ratio = quartiles(pairs.iter().map(|(ours, theirs)| ours.0 / theirs.0));
