@@ -18,7 +18,8 @@ use crate::reply::Reply;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Direct {
-    /// Where it pays (large values, many values) and workers can be reached, which is tried once and remembered.
+    /// Where it pays (large values, many values) and workers can be reached, which is tried once and remembered. Behind an
+    /// encrypted scheduler only encrypted workers are.
     #[default]
     Auto,
     /// Wherever workers can be reached, small values too.

@@ -107,14 +107,15 @@ async fn a_first_request_without_an_answer_is_asked_again() {
         Fault::cut("/dask_clusters").after_executing(),
     ] {
         let fault = fault.method("POST").times(1);
-        let emulator = bare().delay(Duration::from_secs(2)).fault(fault).start().unwrap();
-        let running = description(&emulator).start().await.unwrap();
-        assert!(running.closes_on_drop());
-        running.close().await.unwrap();
+        let emulator = bare().outcome(Outcome::Never).fault(fault).start().unwrap();
+        let mut starting = description(&emulator).start();
+        while !matches!(starting.next().await, Some(Progress::Status { id: Some(_), .. })) {}
+        let (id, _) = emulator.clusters().pop().unwrap();
+        assert_eq!(starting.cancel().await.unwrap(), GivenUp::Closed { id });
         assert_eq!(statuses(&emulator), [Status::Closed]);
     }
     // One that is ready by the time of the next question may have been there before: that is told.
-    let late = Fault::slow("/dask_clusters", Duration::from_secs(4)).method("POST").times(1);
+    let late = Fault::slow("/dask_clusters", Duration::from_secs(10)).method("POST").times(1);
     let emulator = bare().fault(late).start().unwrap();
     let mut starting = description(&emulator).start();
     let mut warnings = Vec::new();
@@ -210,8 +211,9 @@ async fn resetting_keeps_the_guard_until_another_cluster_is_there() {
 
 #[tokio::test]
 async fn resetting_keeps_the_time_limit() {
-    let emulator = bare().delay(Duration::from_millis(10)).start().unwrap();
-    let first = cluster(&emulator).close_after(Duration::from_secs(6)).start().await.unwrap();
+    let emulator = bare().start().unwrap();
+    let mut first = cluster(&emulator).keep(false).start().await.unwrap();
+    first.close_after(Some(Duration::from_secs(10))).unwrap();
     let second = first.reset(ClusterOptions::new()).backoff(SOON).start().await.unwrap();
     assert!(second.closes_on_drop());
     until(|| statuses(&emulator) == [Status::Closed, Status::Closed]).await;
@@ -240,9 +242,9 @@ async fn resetting_by_the_public_api_stays_with_the_resource() {
 
 #[tokio::test]
 async fn a_close_that_fails_at_the_deadline_is_tried_until_it_works() {
-    let fault = Fault::new("/close", 503, "later").times(5);
-    let emulator = bare().delay(Duration::from_millis(10)).fault(fault).start().unwrap();
-    let held = cluster(&emulator).close_after(Duration::from_secs(2)).start().await.unwrap();
+    let emulator = bare().fault(Fault::new("/close", 503, "later").times(5)).start().unwrap();
+    let mut held = cluster(&emulator).keep(false).start().await.unwrap();
+    held.close_after(Some(Duration::ZERO)).unwrap();
     until(|| statuses(&emulator) == [Status::Closed]).await;
     assert_eq!(asked(&emulator, "/close"), 6);
     held.close().await.unwrap();
@@ -252,9 +254,9 @@ async fn a_close_that_fails_at_the_deadline_is_tried_until_it_works() {
 #[tokio::test]
 async fn a_close_that_failed_is_tried_further_and_by_the_next_who_asks() {
     // Refused for good at the deadline; whoever closes later makes an attempt at once.
-    let fault = Fault::new("/close", 403, "no").times(1);
-    let emulator = bare().delay(Duration::from_millis(10)).fault(fault).start().unwrap();
-    let held = cluster(&emulator).close_after(Duration::from_secs(1)).start().await.unwrap();
+    let emulator = bare().fault(Fault::new("/close", 403, "no").times(1)).start().unwrap();
+    let mut held = cluster(&emulator).keep(false).start().await.unwrap();
+    held.close_after(Some(Duration::ZERO)).unwrap();
     until(|| asked(&emulator, "/close") == 1).await;
     held.close().await.unwrap();
     assert_eq!(statuses(&emulator), [Status::Closed]);
@@ -277,7 +279,7 @@ async fn a_close_that_failed_is_tried_further_and_by_the_next_who_asks() {
 #[tokio::test]
 async fn nothing_is_asked_for_after_the_time_is_up() {
     let emulator = bare().outcome(Outcome::Never).start().unwrap();
-    let error = cluster(&emulator).close_after(Duration::from_secs(1)).start().await.unwrap_err();
+    let error = cluster(&emulator).close_after(Duration::from_secs(5)).start().await.unwrap_err();
     assert!(matches!(&error, Error::NotReady { after: Aftermath::Closed, .. }), "{error}");
     assert_eq!(statuses(&emulator), [Status::Closed]);
 }
@@ -313,4 +315,14 @@ async fn a_token_that_expires_during_a_start_is_told_with_the_cluster() {
     // Without a token nothing can be closed either: the id is what is left.
     assert_eq!((id, *after), (&emulator.clusters()[0].0, Aftermath::NotClosed));
     assert!(matches!(**source, Error::TokenExpired { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_close_by_the_public_api_takes_any_word_for_yes() {
+    let mut fault = Fault::new("/stop", 202, "").after_executing();
+    (fault.content_type, fault.body) = ("text/plain".to_owned(), "accepted".to_owned());
+    let emulator = bare().fault(fault).start().unwrap();
+    let running = cluster(&emulator).resource(workspace(&emulator)).start().await.unwrap();
+    running.close().await.unwrap();
+    assert_eq!(statuses(&emulator), [Status::Stopped]);
 }

@@ -21,7 +21,7 @@ pub(crate) fn impatient(emulator: &Emulator) -> Settings {
     Settings::builder()
         .base_url(emulator.url())
         .token(emulator.token())
-        .request_timeout(Duration::from_millis(1500))
+        .request_timeout(Duration::from_secs(4))
         .build()
         .unwrap()
 }
