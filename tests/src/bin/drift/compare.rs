@@ -83,20 +83,21 @@ fn is_ours(peer: Peer, op: &str) -> bool {
 /// Ops that Python's client would take and that no release sends.
 const NEVER_SENT: &[&str] = &["error"];
 
-/// Ops from the scheduler that [`dask_wire::session::Session`] acts on.
-pub(crate) const HANDLED: &[&str] = &[
-    "adjust-heartbeat-interval",
-    "cancelled-key",
-    "cancelled-keys",
-    "close",
-    "event",
-    "key-in-memory",
-    "lost-data",
-    "restart",
-    "stream-closed",
-    "stream-start",
-    "task-erred",
-    "task-retried",
+/// Ops from the scheduler that [`dask_wire::session::Session`] acts on, with the fields that it reads. What is optional
+/// came later than the op.
+pub(crate) const HANDLED: &[(&str, &str)] = &[
+    ("adjust-heartbeat-interval", "interval"),
+    ("cancelled-key", "key"),
+    ("cancelled-keys", "keys reason? msg?"),
+    ("close", ""),
+    ("event", "topic event"),
+    ("key-in-memory", "key type workers"),
+    ("lost-data", "key"),
+    ("restart", ""),
+    ("stream-closed", ""),
+    ("stream-start", ""),
+    ("task-erred", "key exception traceback"),
+    ("task-retried", "key"),
 ];
 
 /// What a release was seen to do.
@@ -106,8 +107,8 @@ pub(crate) struct Seen {
     pub(crate) handlers: BTreeMap<String, BTreeMap<String, String>>,
     /// Ops that the release's own client sends.
     pub(crate) sends: BTreeSet<String>,
-    /// Ops that it takes from the scheduler's stream.
-    pub(crate) handles: BTreeSet<String>,
+    /// Ops that it takes from the scheduler's stream, with the fields that it finds in them.
+    pub(crate) handles: BTreeMap<String, String>,
     /// What it said of pickles of ours that it could not read.
     pub(crate) unread: Vec<String>,
 }
@@ -125,17 +126,23 @@ impl Seen {
         let mut seen = Self {
             handlers: BTreeMap::new(),
             sends: list("sends").into_iter().collect(),
-            handles: list("handles").into_iter().collect(),
+            handles: BTreeMap::new(),
             unread: list("unread"),
         };
         for (name, _) in PEERS {
-            let ops = json.get("handlers").and_then(|handlers| handlers.get(name)).and_then(Json::as_object);
+            let ops = json.get("handlers").and_then(|handlers| handlers.get(name));
             let ops = ops.ok_or_else(|| format!("it printed no handlers of the {name}"))?;
-            let ops = ops.iter().map(|(op, fields)| (op.clone(), fields.as_str().unwrap_or("**").to_owned()));
-            seen.handlers.insert(name.to_owned(), ops.collect());
+            seen.handlers.insert(name.to_owned(), texts(ops));
         }
+        seen.handles = texts(json.get("handles").ok_or("it printed no ops of the stream")?);
         Ok(seen)
     }
+}
+
+/// The fields by op, where the value is a map of them.
+fn texts(json: &Json) -> BTreeMap<String, String> {
+    let ops = json.as_object().into_iter().flatten();
+    ops.map(|(op, fields)| (op.clone(), fields.as_str().unwrap_or("**").to_owned())).collect()
 }
 
 /// Everything that differs, one line each; empty where the tables are right.
@@ -179,13 +186,31 @@ pub(crate) fn compare(release: Release, seen: &Seen) -> Vec<String> {
             lines.push(format!("Python's client sends \"{op}\", which no table has for this release"));
         }
     }
-    for op in
-        seen.handles.iter().filter(|op| !HANDLED.contains(&op.as_str()) && !NEVER_SENT.contains(&op.as_str()))
-    {
-        lines.push(format!("the scheduler's stream has an op that the session does not know: \"{op}\""));
+    for (op, found) in seen.handles.iter().filter(|(op, _)| !NEVER_SENT.contains(&op.as_str())) {
+        match HANDLED.iter().find(|(known, _)| known == op) {
+            None => lines.push(format!(
+                "the scheduler's stream has an op that the session does not know: \"{op}\" with \"{found}\""
+            )),
+            Some((_, read)) => lines.extend(unlike(op, read, found)),
+        }
     }
     lines.extend(seen.unread.iter().map(|error| format!("a graph of ours cannot be unpickled: {error}")));
     lines
+}
+
+/// How the fields of an op of the scheduler's differ from those that the session reads.
+fn unlike(op: &str, read: &str, found: &str) -> Vec<String> {
+    let name = |field: &str| field.trim_end_matches('?').to_owned();
+    let fields = |text: &str| text.split(' ').filter(|field| !field.is_empty()).map(str::to_owned).collect();
+    let (read, found): (Vec<String>, Vec<String>) = (fields(read), fields(found));
+    let has = |fields: &[String], field: &str| fields.iter().any(|other| name(other) == name(field));
+    let new = found.iter().filter(|field| !has(&read, field)).map(|field| {
+        format!("the stream's op \"{op}\" has the field \"{}\", which the session does not read", name(field))
+    });
+    let gone = read.iter().filter(|field| !field.ends_with('?') && !has(&found, field));
+    let gone = gone
+        .map(|field| format!("the stream's op \"{op}\" has no field \"{field}\", which the session reads"));
+    new.chain(gone).collect()
 }
 
 /// How the fields of one op differ.
@@ -238,7 +263,7 @@ mod tests {
             seen.handlers.insert(name.to_owned(), ops.collect());
         }
         seen.sends = ["scatter", "update-graph"].map(str::to_owned).into();
-        seen.handles = HANDLED.iter().map(|op| (*op).to_owned()).collect();
+        seen.handles = HANDLED.iter().map(|(op, fields)| ((*op).to_owned(), (*fields).to_owned())).collect();
         seen
     }
 
@@ -274,7 +299,8 @@ mod tests {
         ops(&mut seen, "scheduler").insert("lock_acquire".into(), "name?".into());
         ops(&mut seen, "worker").insert("levitate".into(), "height".into());
         seen.sends.insert("levitate".into());
-        seen.handles.insert("key-on-the-move".into());
+        seen.handles.insert("key-on-the-move".into(), "key".into());
+        seen.handles.insert("task-erred".into(), "key exception? colour".into());
         seen.unread.push("ImportError: no LLGExpr".into());
         assert_eq!(
             compare(RELEASE, &seen),
@@ -283,7 +309,9 @@ mod tests {
                 "op \"cancel-keys\" of the scheduler's client stream is gone",
                 "op \"levitate\" of a worker is new: \"height\"",
                 "Python's client sends \"levitate\", which no table has for this release",
-                "the scheduler's stream has an op that the session does not know: \"key-on-the-move\"",
+                "the scheduler's stream has an op that the session does not know: \"key-on-the-move\" with \"key\"",
+                "the stream's op \"task-erred\" has the field \"colour\", which the session does not read",
+                "the stream's op \"task-erred\" has no field \"traceback\", which the session reads",
                 "a graph of ours cannot be unpickled: ImportError: no LLGExpr",
             ]
         );
@@ -294,7 +322,7 @@ mod tests {
         let text = concat!(
             "a warning\n",
             r#"{"handlers": {"scheduler": {"gather": "keys"}, "stream": {}, "worker": {}, "nanny": {}}, "#,
-            r#""sends": ["gather"], "handles": [], "unread": []}"#
+            r#""sends": ["gather"], "handles": {"restart": ""}, "unread": []}"#
         );
         let seen = Seen::from_json(text).unwrap();
         assert_eq!(seen.handlers["scheduler"]["gather"], "keys");
@@ -306,7 +334,7 @@ mod tests {
     /// The list of ops is the session's own: each changes a key or is noticed.
     #[test]
     fn the_session_acts_on_every_op_of_the_list() {
-        for op in HANDLED {
+        for (op, _) in HANDLED {
             let mut session: Session<()> = Session::new("Client-x", Dialect::of(RELEASE), OnReconnect::Fail);
             let key = Key::from("k");
             session.desire(&key);

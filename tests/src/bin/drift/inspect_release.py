@@ -88,15 +88,18 @@ def sends():
 
 
 def handles():
-    """Ops that the client takes from its stream."""
-    found = set()
+    """Ops that the client takes from its stream, and the fields that it finds in each."""
+    found = {}
     for node in ast.walk(tree("distributed.client")):
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
                 if isinstance(target, ast.Attribute) and target.attr == "_stream_handlers":
-                    found.update(filter(None, map(text, node.value.keys)))
-    return sorted(found)
+                    for key, value in zip(node.value.keys, node.value.values):
+                        if text(key):
+                            method = getattr(distributed.Client, getattr(value, "attr", ""), None)
+                            found[text(key)] = " ".join(fields(method).split(" ")[1:]) if method else "**"
+    return found
 
 
 def unread():
