@@ -236,6 +236,12 @@ async fn arrays_stand_inside_of_results_without_a_copy() {
                 assert!(shared(&kept, &fit.weights), "{len}: {body}: {}", kept.describe());
             }
         }
+        // Larger than what Dask sends as one frame.
+        let large: NdArray = client.call(numpy("return numpy.arange(20_000_001, dtype='f8')")).await?;
+        let values = large.as_slice::<f64>().unwrap();
+        assert!(values.iter().zip(0u32..).all(|(value, n)| *value == f64::from(n)), "{}", values.len());
+        assert_eq!(values.len(), 20_000_001);
+        drop(large);
         let error = client.call::<(NdArray, i64)>(numpy("return 'x', 1")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Decode);
         assert!(error.to_string().contains("cannot be read as a NumPy array"), "{error}");

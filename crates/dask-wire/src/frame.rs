@@ -23,11 +23,15 @@ pub enum Framing {
 const CHUNK: usize = 64 * 1024;
 /// A frame's buffer starts at no more than this and grows with what has arrived.
 const FIRST_ALLOCATION: usize = 64 << 20;
+/// Frames of no less than this that have one length, and the rest after them, are taken for one value cut up: Dask does
+/// so at 64 MiB (`distributed.comm.shard`).
+const SHARD: usize = 1 << 20;
 
 /// Turns the bytes of a stream into messages, each a list of frames.
 ///
 /// It does no I/O: put bytes where [`FrameReader::space`] says, then ask [`FrameReader::next_message`]. A large frame
-/// is received straight into the buffer that the caller gets.
+/// is received straight into the buffer that the caller gets; frames that look like one value cut up into one buffer
+/// together (see [`FrameReader::take_runs`]).
 #[derive(Debug)]
 pub struct FrameReader {
     framing: Option<Framing>,
@@ -35,6 +39,8 @@ pub struct FrameReader {
     /// Bytes received and not yet given to a frame.
     inbox: BytesMut,
     state: State,
+    /// Buffers of several frames of the message.
+    runs: Vec<Bytes>,
 }
 
 #[derive(Debug)]
@@ -44,13 +50,35 @@ enum State {
     /// The frame count is known, the lengths are still arriving.
     Lengths { count: usize, lengths: Vec<usize>, total: u64 },
     /// Frames are arriving; the first missing one may have a buffer of its own.
-    Body { lengths: Vec<usize>, frames: Vec<Bytes>, large: Option<BytesMut> },
+    Body { lengths: Vec<usize>, frames: Vec<Bytes>, large: Option<Large> },
+}
+
+/// A buffer that is being filled.
+#[derive(Debug)]
+struct Large {
+    buffer: BytesMut,
+    /// Bytes that belong into it.
+    length: usize,
+    /// Frames that these are.
+    frames: usize,
+}
+
+impl Large {
+    /// For the first of these frames, and those after it that continue it.
+    fn of(lengths: &[usize]) -> Option<Self> {
+        let (&first, rest) = lengths.split_first()?;
+        let same = if first < SHARD { 0 } else { rest.iter().take_while(|length| **length == first).count() };
+        let last = rest.get(same).filter(|last| first >= SHARD && **last > 0 && **last < first);
+        let frames = 1 + same + usize::from(last.is_some());
+        let length = lengths.iter().take(frames).try_fold(0usize, |all, length| all.checked_add(*length))?;
+        Some(Self { buffer: BytesMut::with_capacity(first.min(FIRST_ALLOCATION)), length, frames })
+    }
 }
 
 impl FrameReader {
     /// A reader for a server's side of a connection whose framing is still unknown.
     pub fn new(limits: Limits) -> Self {
-        Self { framing: None, limits, inbox: BytesMut::new(), state: State::Idle }
+        Self { framing: None, limits, inbox: BytesMut::new(), state: State::Idle, runs: Vec::new() }
     }
 
     /// A reader for a stream whose framing is known.
@@ -70,8 +98,8 @@ impl FrameReader {
 
     /// Where the next bytes of the stream go.
     pub fn space(&mut self) -> Limit<&mut BytesMut> {
-        if let State::Body { lengths, frames, large: Some(buffer) } = &mut self.state {
-            let wanted = lengths.get(frames.len()).copied().unwrap_or(0).saturating_sub(buffer.len());
+        if let State::Body { large: Some(Large { buffer, length, .. }), .. } = &mut self.state {
+            let wanted = length.saturating_sub(buffer.len());
             if buffer.capacity() == buffer.len() {
                 buffer.reserve(wanted.min(buffer.len().max(CHUNK)));
             }
@@ -97,6 +125,7 @@ impl FrameReader {
             match &mut self.state {
                 State::Idle => {
                     let Some(count) = self.read_prelude()? else { return Ok(None) };
+                    self.runs.clear();
                     // Space for the lengths grows as they arrive.
                     self.state =
                         State::Lengths { count, lengths: Vec::with_capacity(count.min(1024)), total: 0 };
@@ -118,17 +147,27 @@ impl FrameReader {
                 }
                 State::Body { lengths, frames, large } => {
                     while let Some(&length) = lengths.get(frames.len()) {
-                        if let Some(buffer) = large {
-                            if buffer.len() < length {
+                        if let Some(filling) = large {
+                            if filling.buffer.len() < filling.length {
                                 return Ok(None);
                             }
-                            frames.push(large.take().unwrap_or_default().freeze());
+                            let mut whole = std::mem::take(&mut filling.buffer).freeze();
+                            let count = filling.frames;
+                            *large = None;
+                            if count > 1 {
+                                self.runs.push(whole.clone());
+                            }
+                            let of = frames.len();
+                            for length in lengths.iter().skip(of).take(count) {
+                                frames.push(whole.split_to((*length).min(whole.len())));
+                            }
                         } else if self.inbox.len() >= length {
                             frames.push(self.inbox.split_to(length).freeze());
                         } else if length > CHUNK {
-                            let mut buffer = BytesMut::with_capacity(length.min(FIRST_ALLOCATION));
-                            buffer.put(self.inbox.split());
-                            *large = Some(buffer);
+                            let mut filling = Large::of(lengths.get(frames.len()..).unwrap_or_default())
+                                .ok_or_else(|| WireError::malformed("frames that no machine can hold"))?;
+                            filling.buffer.put(self.inbox.split());
+                            *large = Some(filling);
                             return Ok(None);
                         } else {
                             return Ok(None);
@@ -140,6 +179,12 @@ impl FrameReader {
                 }
             }
         }
+    }
+
+    /// The buffers that each hold several frames of the last message, one after the other. With them what was cut up is
+    /// whole again without a copy: see [`Message::with_runs`](crate::Message::with_runs).
+    pub fn take_runs(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.runs)
     }
 
     fn read_prelude(&mut self) -> Result<Option<usize>, WireError> {
@@ -321,6 +366,38 @@ mod tests {
     }
 
     #[test]
+    fn frames_that_continue_each_other_share_a_buffer() {
+        let shard = SHARD + 8;
+        let frame = |length: usize, byte| Bytes::from(vec![byte; length]);
+        let frames =
+            [frame(10, 0), frame(shard, 1), frame(shard, 2), frame(5, 3), frame(shard, 4), frame(70_000, 5)];
+        let alone = [frame(70_000, 6), frame(70_000, 7)];
+        let bytes = [wire(Framing::Prefixed, &frames), wire(Framing::Prefixed, &alone)].concat();
+        for step in [1 << 16, 1 << 30] {
+            let mut reader = FrameReader::with_framing(Framing::Prefixed, Limits::default());
+            let (mut rest, mut seen) = (&bytes[..], Vec::new());
+            while !rest.is_empty() {
+                let mut space = reader.space();
+                let n = step.min(rest.len()).min(space.remaining_mut());
+                space.put_slice(&rest[..n]);
+                rest = &rest[n..];
+                while let Some(message) = reader.next_message().unwrap() {
+                    seen.push((message, reader.take_runs()));
+                }
+            }
+            let [(first, runs), (second, none)] = &seen[..] else { panic!("{}", seen.len()) };
+            assert_eq!((first, second), (&frames.to_vec(), &alone.to_vec()));
+            assert!(none.is_empty());
+            if step == 1 << 16 {
+                let lengths: Vec<usize> = runs.iter().map(Bytes::len).collect();
+                assert_eq!(lengths, [2 * shard + 5, shard + 70_000]);
+                assert_eq!(runs[0].as_ptr(), first[1].as_ptr());
+                assert_eq!(runs[0][shard..].as_ptr(), first[2].as_ptr());
+            }
+        }
+    }
+
+    #[test]
     fn a_prefix_smaller_than_the_message_is_ignored() {
         let frames = [Bytes::from_static(b"head"), Bytes::from(vec![7; 300_000])];
         let mut bytes = wire(Framing::Prefixed, &frames);
@@ -373,7 +450,7 @@ mod tests {
         bytes.extend_from_slice(&(3u64 << 30).to_le_bytes());
         feed(&mut reader, &bytes, 64).unwrap();
         let State::Body { large: Some(buffer), .. } = &reader.state else { panic!("{:?}", reader.state) };
-        assert!(buffer.capacity() <= FIRST_ALLOCATION + CHUNK);
+        assert!(buffer.buffer.capacity() <= FIRST_ALLOCATION + CHUNK);
     }
 
     proptest! {

@@ -13,6 +13,7 @@ pub struct Message {
     frames: Vec<Bytes>,
     encoding: Encoding,
     limits: Limits,
+    runs: Vec<Bytes>,
 }
 
 impl Message {
@@ -22,7 +23,14 @@ impl Message {
     /// There is no frame at all, or a compressed first part cannot be expanded.
     pub fn new(frames: Vec<Bytes>, encoding: Encoding, limits: Limits) -> Result<Self, WireError> {
         let frames = encoding.unpack_first(frames, &limits)?;
-        Ok(Self { frames, encoding, limits })
+        Ok(Self { frames, encoding, limits, runs: Vec::new() })
+    }
+
+    /// Adds the buffers in which frames lie one after the other
+    /// ([`FrameReader::take_runs`](crate::frame::FrameReader::take_runs)): values that were cut into such frames are put
+    /// together there, without a copy.
+    pub fn with_runs(self, runs: Vec<Bytes>) -> Self {
+        Self { runs, ..self }
     }
 
     /// What the message says, with every out-of-band value in its place.
@@ -30,7 +38,7 @@ impl Message {
     /// # Errors
     /// The frames are malformed, not all of them are used, or a limit is exceeded.
     pub fn value(&self) -> Result<Value<'_>, WireError> {
-        self.encoding.decode(&self.frames, &self.limits)
+        self.encoding.decode(&self.frames, &self.runs, &self.limits)
     }
 
     /// Bytes of all frames.

@@ -89,10 +89,12 @@ impl Payload {
         Self { header: Vec::new(), frames: vec![pickle.into()], carried: Carried::Pickled }
     }
 
-    /// Puts a received header and its wire frames together.
+    /// Puts a received header and its wire frames together. Frames that lie one after the other in one of the `runs` are
+    /// joined where they are; all others that were cut up are copied.
     pub(crate) fn receive(
         header: Value<'_>,
         frames: &[Bytes],
+        runs: &[Bytes],
         carried: Carried,
         budget: &mut Budget,
     ) -> Result<Self, WireError> {
@@ -103,9 +105,9 @@ impl Payload {
             |name: &str| header.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value);
         let mut merged = expand(find("compression"), frames, budget)?;
         if let Some(counts) = find("split-num-sub-frames") {
-            merged = join_split(counts, find("split-offsets"), &merged)?;
+            merged = join_split(counts, find("split-offsets"), &merged, runs)?;
         } else if let Some(lengths) = find("lengths").and_then(Value::as_array) {
-            merged = cut_by_length(lengths, &merged)?;
+            merged = cut_by_length(lengths, &merged, runs)?;
         }
         if carried == Carried::Pickled {
             let pickle = find("pickled-obj")
@@ -192,6 +194,7 @@ fn join_split(
     counts: &Value<'_>,
     offsets: Option<&Value<'_>>,
     frames: &[Bytes],
+    runs: &[Bytes],
 ) -> Result<Vec<Bytes>, WireError> {
     let counts = counts.as_array().unwrap_or_default();
     let offsets = offsets.and_then(Value::as_array).unwrap_or_default();
@@ -208,7 +211,7 @@ fn join_split(
             return Err(WireError::malformed("split frames overlap or leave a gap"));
         }
         next = start + pieces.len();
-        whole.push(concat(pieces));
+        whole.push(concat(pieces, runs));
     }
     if next != frames.len() {
         return Err(WireError::malformed("frames left over after joining split ones"));
@@ -217,13 +220,13 @@ fn join_split(
 }
 
 /// Cuts the frames, taken as one run of bytes, at the lengths of the original ones (up to 2021.02.0).
-fn cut_by_length(lengths: &[Value<'_>], frames: &[Bytes]) -> Result<Vec<Bytes>, WireError> {
+fn cut_by_length(lengths: &[Value<'_>], frames: &[Bytes], runs: &[Bytes]) -> Result<Vec<Bytes>, WireError> {
     let lengths: Option<Vec<usize>> = lengths.iter().map(|length| index(Some(length))).collect();
     let lengths = lengths.ok_or_else(|| WireError::malformed("a frame length that is no length"))?;
     if lengths.iter().copied().eq(frames.iter().map(Bytes::len)) {
         return Ok(frames.to_vec());
     }
-    let mut all = concat(frames);
+    let mut all = concat(frames, runs);
     let mut whole = Vec::with_capacity(lengths.len());
     for length in lengths {
         if length > all.len() {
@@ -237,9 +240,47 @@ fn cut_by_length(lengths: &[Value<'_>], frames: &[Bytes]) -> Result<Vec<Bytes>, 
     Ok(whole)
 }
 
-fn concat(pieces: &[Bytes]) -> Bytes {
+fn concat(pieces: &[Bytes], runs: &[Bytes]) -> Bytes {
     match pieces {
         [one] => one.clone(),
-        pieces => pieces.concat().into(),
+        pieces => runs.iter().find_map(|run| within(pieces, run)).unwrap_or_else(|| pieces.concat().into()),
+    }
+}
+
+/// The part of a buffer that is exactly these pieces, if they lie there one after the other.
+fn within(pieces: &[Bytes], run: &Bytes) -> Option<Bytes> {
+    let address = |bytes: &Bytes| bytes.as_ptr() as usize;
+    let start = address(pieces.first()?).checked_sub(address(run))?;
+    let mut end = start;
+    for piece in pieces {
+        if address(piece) != address(run).checked_add(end)? {
+            return None;
+        }
+        end = end.checked_add(piece.len()).filter(|end| *end <= run.len())?;
+    }
+    Some(run.slice(start..end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_joined_where_they_lie() {
+        let run = Bytes::from((0..100u8).collect::<Vec<_>>());
+        let cut = |range: std::ops::Range<usize>| run.slice(range);
+        let joined = concat(&[cut(10..40), cut(40..70), cut(70..71)], std::slice::from_ref(&run));
+        assert_eq!(joined, run.slice(10..71));
+        assert_eq!(joined.as_ptr(), run[10..].as_ptr());
+        let other = Bytes::from(vec![1, 2, 3]);
+        for pieces in [
+            [cut(10..40), cut(41..70)],
+            [cut(40..70), cut(10..40)],
+            [cut(90..100), other.clone()],
+            [other.clone(), cut(0..9)],
+        ] {
+            let joined = concat(&pieces, std::slice::from_ref(&run));
+            assert_eq!(joined, pieces.concat());
+        }
     }
 }

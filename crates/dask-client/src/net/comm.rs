@@ -180,9 +180,14 @@ impl CommReader {
         let size: usize = frames.iter().map(Bytes::len).sum();
         self.agreed.traffic.messages_in.fetch_add(1, Ordering::Relaxed);
         self.agreed.traffic.bytes_in.fetch_add(size as u64, Ordering::Relaxed);
+        let runs = match &mut self.source {
+            Source::Stream { frames, .. } => frames.take_runs(),
+            #[cfg(feature = "ws")]
+            Source::WebSocket { .. } => Vec::new(),
+        };
         let message = Message::new(frames, self.agreed.encoding, self.agreed.limits)
             .map_err(|error| Error::wire(&self.agreed.peer, error))?;
-        Ok(Some(message))
+        Ok(Some(message.with_runs(runs)))
     }
 
     /// The next message, where there has to be one.

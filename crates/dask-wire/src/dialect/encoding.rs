@@ -86,10 +86,15 @@ impl Encoding {
         Ok(frames)
     }
 
-    pub(crate) fn decode<'a>(self, frames: &'a [Bytes], limits: &Limits) -> Result<Value<'a>, WireError> {
+    pub(crate) fn decode<'a>(
+        self,
+        frames: &'a [Bytes],
+        runs: &[Bytes],
+        limits: &Limits,
+    ) -> Result<Value<'a>, WireError> {
         match self {
-            Encoding::Placeholders => placeholders::decode(frames, limits),
-            _ => paths::decode(frames, limits),
+            Encoding::Placeholders => placeholders::decode(frames, runs, limits),
+            _ => paths::decode(frames, runs, limits),
         }
     }
 }

@@ -135,7 +135,8 @@ impl NdArray {
 }
 
 impl Serialize for NdArray {
-    /// As a pickle, `numpy.ndarray(shape, dtype, buffer, 0, strides)`: a writable array on any release of NumPy.
+    /// As a pickle, `numpy.ndarray(shape, dtype, buffer, 0, strides)`: a writable array on any release of NumPy. The data
+    /// is copied into the pickle, and with it into the message; large arrays are better scattered, which copies nothing.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let array = self.compact().map_err(serde::ser::Error::custom)?;
         Reduce {

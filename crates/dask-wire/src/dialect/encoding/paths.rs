@@ -99,7 +99,11 @@ fn borrow<'v>(value: &'v Value<'_>) -> Value<'v> {
     }
 }
 
-pub(super) fn decode<'a>(frames: &'a [Bytes], limits: &Limits) -> Result<Value<'a>, WireError> {
+pub(super) fn decode<'a>(
+    frames: &'a [Bytes],
+    runs: &[Bytes],
+    limits: &Limits,
+) -> Result<Value<'a>, WireError> {
     let [_, body, rest @ ..] = frames else {
         return Err(WireError::malformed("a message of fewer than two frames"));
     };
@@ -140,7 +144,7 @@ pub(super) fn decode<'a>(frames: &'a [Bytes], limits: &Limits) -> Result<Value<'
             return Err(WireError::malformed("a value with more frames than the message has left"));
         };
         data = others;
-        let payload = Payload::receive(header, mine, Carried::Serialized, &mut budget)?;
+        let payload = Payload::receive(header, mine, runs, Carried::Serialized, &mut budget)?;
         let value = match payload.frames() {
             [bytes] if bytestrings.contains(&name) => Value::from(bytes.to_vec()),
             _ => Value::Payload(Box::new(payload)),
@@ -295,7 +299,7 @@ mod tests {
     #[test]
     fn many_values_in_any_order_find_their_places() {
         let frames = reply(20_000);
-        let value = decode(&frames, &Limits::default()).unwrap();
+        let value = decode(&frames, &[], &Limits::default()).unwrap();
         let data = value.get("data").unwrap().as_map().unwrap();
         assert_eq!(data.len(), 20_000);
         assert!(data.iter().enumerate().all(|(n, (key, value))| {

@@ -48,7 +48,11 @@ pub(super) fn encode(value: &Value<'_>, compression: Option<Compression>) -> Vec
     beside
 }
 
-pub(super) fn decode<'a>(frames: &'a [Bytes], limits: &Limits) -> Result<Value<'a>, WireError> {
+pub(super) fn decode<'a>(
+    frames: &'a [Bytes],
+    runs: &[Bytes],
+    limits: &Limits,
+) -> Result<Value<'a>, WireError> {
     let Some((body, _)) = frames.split_first() else {
         return Err(WireError::malformed("a message without frames"));
     };
@@ -80,7 +84,7 @@ pub(super) fn decode<'a>(frames: &'a [Bytes], limits: &Limits) -> Result<Value<'
             }
         }
         used += 1 + mine.len();
-        Ok(Value::Payload(Box::new(Payload::receive(header, mine, carried, &mut budget)?)))
+        Ok(Value::Payload(Box::new(Payload::receive(header, mine, runs, carried, &mut budget)?)))
     })?;
     if used != frames.len() {
         return Err(WireError::malformed(format!(
@@ -106,5 +110,5 @@ fn inline_payload<'a>(mut pairs: msgpack::Map<'a>, budget: &mut Budget) -> Resul
         frames.iter().map(|frame| Some(Bytes::copy_from_slice(frame.as_bytes()?))).collect();
     let frames =
         frames.ok_or_else(|| WireError::malformed("an inline value with a frame that is no bytes"))?;
-    Ok(Value::Payload(Box::new(Payload::receive(header, &frames, Carried::Serialized, budget)?)))
+    Ok(Value::Payload(Box::new(Payload::receive(header, &frames, &[], Carried::Serialized, budget)?)))
 }
