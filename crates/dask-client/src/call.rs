@@ -121,7 +121,8 @@ impl Call {
 
     /// The key of the task and of its result. Without one a unique key is made from the callable's name.
     ///
-    /// A key that is already on the scheduler gives that task's result: nothing is computed again.
+    /// A key that is already on the scheduler gives that task's result: nothing is computed again. Keys are texts, and from
+    /// 2023.9.0 on tuples such as `("part", 0)` as well.
     pub fn key(mut self, key: impl Into<Key>) -> Self {
         self.key = Some(key.into());
         self
