@@ -55,6 +55,9 @@ async fn a_scheduler_that_dies_answers_everybody_and_the_client_comes_back() {
         assert_eq!(sum, 42, "{release}");
         assert!(matches!(patiently("an event", events.next()).await, Some(ClientEvent::Reconnected)));
         assert_eq!(client.statistics().reconnects, 1);
+        // What went with the old scheduler cannot be handed over to the new one.
+        let error = patiently("fire and forget", client.fire_and_forget([&done])).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost, "{release}: {error}");
         client.close().await;
         cluster.cluster.stop().await.unwrap();
     }
@@ -137,6 +140,37 @@ async fn a_client_that_may_not_reconnect_ends() {
     assert_eq!(cause.kind(), ErrorKind::ConnectionLost);
     assert!(next().await.is_none());
     assert!(patiently("events of an ended client", Box::pin(client.events()).next()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_stranger_at_the_schedulers_address_is_not_tried_again() {
+    let cluster = TestCluster::start("2026.8.0", Protocol::Tcp).await.unwrap();
+    let client = cluster.client().connect().await.unwrap();
+    let mut events = Box::pin(client.events());
+    let _held: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
+    let port = cluster.cluster.port();
+    cluster.cluster.kill_scheduler().await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let stranger = tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            drop(tokio::io::AsyncWriteExt::write_all(&mut socket, b"SSH-2.0-OpenSSH_9.6\r\n").await);
+        }
+    });
+    // The policy would try for ten minutes.
+    let cause = patiently("giving up", async {
+        loop {
+            match events.next().await {
+                Some(ClientEvent::GaveUp { cause }) => break cause,
+                Some(_) => (),
+                None => panic!("no last event"),
+            }
+        }
+    })
+    .await;
+    assert_eq!(cause.kind(), ErrorKind::NotDask, "{cause}");
+    let error = patiently("the call", async { client.call::<i64>(py("os:getpid")).await }).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotDask, "{error}");
+    stranger.abort();
 }
 
 #[tokio::test]

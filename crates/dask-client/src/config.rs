@@ -78,8 +78,8 @@ impl Default for ClientBuilder {
 
 /// How a client connects again after its stream to the scheduler broke.
 ///
-/// What was under way ends by [`OnReconnect`]; this is about the client itself. A peer that broke the protocol is not
-/// tried again.
+/// What was under way ends by [`OnReconnect`]; this is about the client itself. What will not get better by itself ends it
+/// at once: a peer that breaks the protocol or does not speak it, certificates that do not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reconnect {
@@ -126,7 +126,7 @@ impl ClientBuilder {
     }
 
     /// Time for one request and its reply. Default 30 s. Waiting for a task is not a request; see
-    /// [`crate::Future::result`].
+    /// [`crate::Future::result`]. Fetching a result may take longer, but not stand still for so long.
     pub fn rpc_timeout(mut self, timeout: Duration) -> Self {
         self.rpc_timeout = timeout;
         self
@@ -163,7 +163,7 @@ impl ClientBuilder {
         self
     }
 
-    /// What happens to unfinished futures when the scheduler is lost. Default [`OnReconnect::Fail`].
+    /// What happens to futures when the scheduler is lost. Default [`OnReconnect::Fail`].
     pub fn on_reconnect(mut self, policy: OnReconnect) -> Self {
         self.on_reconnect = policy;
         self

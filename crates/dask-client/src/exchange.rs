@@ -41,7 +41,9 @@ impl Shared {
 
     /// As [`Shared::rpc`] with another deadline.
     pub(crate) async fn rpc_within(&self, request: Request, deadline: Duration) -> Result<Reply> {
-        let request = self.renewed(request).await?;
+        let op = request.op();
+        let late = || Error::timeout(format_args!("op {op:?} at {}", self.address), deadline);
+        let request = timeout(deadline, self.renewed(request)).await.map_err(|_| late())??;
         self.rpc_at(&self.address, request, deadline).await
     }
 

@@ -13,7 +13,7 @@ impl Client {
     /// Returns when the scheduler knows of it, so that a program may end right after.
     ///
     /// # Errors
-    /// The client is closed, or the scheduler does not answer.
+    /// The client is closed, a task is lost or was cancelled, or the scheduler does not answer.
     pub async fn fire_and_forget<'f, R: 'f>(
         &self,
         futures: impl IntoIterator<Item = &'f Future<R>>,
@@ -34,8 +34,11 @@ impl Client {
                 let reply = shared.rpc(shared.request("get_task_status")?.with("keys", asked)?).await?;
                 let value = reply.value()?;
                 let state = value.as_map().unwrap_or_default().first().and_then(|(_, state)| state.as_str());
-                if state.is_some() || !shared.is_pending(last) {
+                if state.is_some() {
                     return Ok(());
+                }
+                if !shared.is_pending(last) {
+                    return shared.outcome_if_gone(last);
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(std::time::Duration::from_millis(200));

@@ -175,7 +175,7 @@ impl Shared {
     }
 
     /// An error for a key that cannot have a result any more; a failed task still counts as there.
-    fn outcome_if_gone(&self, key: &Key) -> Result<()> {
+    pub(crate) fn outcome_if_gone(&self, key: &Key) -> Result<()> {
         match self.outcome(key) {
             Err(error)
                 if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Lost | ErrorKind::Closed) =>

@@ -118,6 +118,23 @@ fn a_graph_that_the_next_release_cannot_express_ends_all_its_keys() {
 }
 
 #[test]
+fn keys_that_are_tuples_go_again_as_well() {
+    let mut session = session("2026.8.0");
+    let key = Key::from(("x", 0));
+    let mut one = Submission::clone(&submission(&[("a", &[])], &["a"]));
+    one.tasks[0].key = key.clone();
+    one.wanted = vec![key.clone()];
+    session.submit(Arc::new(one)).unwrap();
+    session.take_outgoing();
+    session.disconnected("gone".into());
+    session.reconnected("Client-again", dialect("2026.8.0")).unwrap();
+    assert_eq!(session.pending(), 1);
+    let batch = session.take_outgoing().unwrap();
+    let wanted = batch.as_array().unwrap()[0].get("keys").unwrap().as_array().unwrap();
+    assert_eq!(Key::from_value(&wanted[0]), Some(key));
+}
+
+#[test]
 fn what_failed_stays_failed() {
     let mut session = session("2.30.1");
     session.submit(submission(&[("a", &[]), ("b", &[])], &["a", "b"])).unwrap();

@@ -66,13 +66,14 @@ pub enum CancelVia {
     Rpc(Value<'static>),
 }
 
-/// Whether a client that lost its scheduler submits its unfinished work again to the next one.
+/// Whether a client that lost its scheduler submits its work again to the next one. What has failed stays failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnReconnect {
     /// Every future ends with the cause of the disconnect.
     #[default]
     Fail,
-    /// Graphs of futures still held are kept in memory and submitted again.
+    /// Graphs of futures still held, and of what those take, are kept in memory and submitted again: what was finished is
+    /// computed once more, since its result went with the scheduler. What takes scattered data is lost.
     Resubmit,
 }
 
