@@ -217,6 +217,9 @@ impl Shared {
     /// A request for the release of the scheduler that answers now. Without a stream nobody tells this client that its
     /// scheduler was replaced, so when connections to it broke it is asked again.
     pub(crate) async fn renewed(&self, request: Request) -> Result<Request> {
+        if self.is_closing() {
+            return Err(Error::closed());
+        }
         if !self.life.is_idle() || !self.pool.home_was_lost() {
             return Ok(request);
         }
