@@ -65,6 +65,24 @@ impl Book {
         self.keep.map_or(held.ours, |keep| !keep)
     }
 
+    /// What became of the clusters once there is no thread any more.
+    fn outcome(&self) -> Result<Ended> {
+        if let Some(ended) = &self.ended {
+            return Ok(ended.clone());
+        }
+        match self.clusters.iter().find(|held| self.closes(held)) {
+            Some(held) => {
+                let source = std::io::Error::other("the thread that closes clusters has ended before it did");
+                let source = Error::Io { what: "close the cluster", source };
+                Err(Error::NotClosed { id: held.id.clone(), source: Box::new(source) })
+            }
+            None => {
+                let left = self.clusters.iter().map(|held| held.id.clone()).collect();
+                Ok(Ended { closed: self.closed.clone(), left })
+            }
+        }
+    }
+
     /// Takes note of a cluster. One that is ours stays ours.
     pub(crate) fn note(&mut self, id: &str, ours: bool) {
         match self.clusters.iter_mut().find(|held| held.id == id) {
@@ -219,13 +237,13 @@ impl Guard {
         self.order(Order::Close(Box::new(move |ended| drop(sender.send(ended)))));
         match outcome.await {
             Ok(outcome) => outcome,
-            Err(_) => Ok(self.ended()),
+            Err(_) => self.ended(),
         }
     }
 
     /// What became of the clusters when the thread has ended.
-    fn ended(&self) -> Ended {
-        locked(&self.book).ended.clone().unwrap_or_default()
+    fn ended(&self) -> Result<Ended> {
+        locked(&self.book).outcome()
     }
 
     /// How long closing may take while the server does not answer.
@@ -254,7 +272,7 @@ impl Drop for Guard {
         // The program may end right after this, and the thread with it.
         let ended = match outcome.recv_timeout(limit) {
             Ok(ended) => ended,
-            Err(mpsc::RecvTimeoutError::Disconnected) => Ok(self.ended()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => self.ended(),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let clusters = format!("{:?}", locked(&self.book).clusters);
                 Err(Error::RequestTimeout { url: format!("closing {clusters}"), after: limit })
@@ -273,4 +291,27 @@ impl Drop for Guard {
 /// A handle on the API for a thread whose runtime sleeps between requests: connections are not kept.
 pub(crate) fn api(settings: &Settings) -> Result<Saturn> {
     Saturn::without_pool(settings.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_to_be_closed_that_was_not() {
+        let mut book = Book::default();
+        assert_eq!(book.outcome().unwrap(), Ended::default());
+        book.note("found", false);
+        assert_eq!(book.outcome().unwrap().left, ["found"]);
+        book.note("made", true);
+        // What is ours stays ours.
+        book.note("made", false);
+        let error = book.outcome().unwrap_err();
+        assert!(matches!(&error, Error::NotClosed { id, .. } if id == "made"), "{error}");
+        book.keep = Some(true);
+        assert_eq!(book.outcome().unwrap().left, ["found", "made"]);
+        let ended = Ended { closed: vec!["made".to_owned()], left: Vec::new() };
+        book.ended = Some(ended.clone());
+        assert_eq!(book.outcome().unwrap(), ended);
+    }
 }
