@@ -84,3 +84,40 @@ impl From<dask_local::Error> for Failure {
         Self::new(code, error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_that_was_started_and_does_not_run_is_no_mistake_of_the_caller() {
+        use dask_local::Error;
+        let code = |error: Error| Failure::from(error).code();
+        let (release, after) = ("2026.8.0".to_owned(), Duration::from_secs(1));
+        assert_eq!(code(Error::BadRelease { release: "soon".to_owned(), reason: String::new() }), CONFIG);
+        assert_eq!(code(Error::PortTaken { port: 8786 }), CONFIG);
+        assert_eq!(code(Error::NoNetwork { release: release.clone(), tried: Vec::new() }), CONNECT);
+        let what = "the scheduler".to_owned();
+        assert_eq!(code(Error::StartTimeout { what, release, after, log: String::new() }), UNUSABLE);
+        assert_eq!(code(Error::Supervisor { what: String::new(), log: String::new() }), UNUSABLE);
+    }
+
+    #[test]
+    fn every_way_in_which_a_task_can_fail_is_code_6() {
+        for kind in [
+            ErrorKind::Task,
+            ErrorKind::TaskTimeout,
+            ErrorKind::KilledWorker,
+            ErrorKind::NoWorker,
+            ErrorKind::LostDependencies,
+            ErrorKind::Cancelled,
+        ] {
+            assert_eq!(code_of(kind), TASK, "{kind:?}");
+        }
+        assert_eq!([ErrorKind::Config, ErrorKind::Graph].map(code_of), [CONFIG; 2]);
+        assert_eq!([ErrorKind::Timeout, ErrorKind::Rpc, ErrorKind::NotDask].map(code_of), [UNUSABLE; 3]);
+        assert_eq!(code_of(ErrorKind::Connect), CONNECT);
+    }
+}
