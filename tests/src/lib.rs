@@ -1,6 +1,7 @@
 //! What the live tests share: clusters of any release, and the list of scenarios that every release must pass.
 
 pub mod fake;
+pub mod impatient;
 pub mod rounds;
 pub mod scenarios;
 

@@ -1,21 +1,12 @@
 //! A client's life in a service: the scheduler dies and comes back, calls are dropped at any point.
 
-use std::future::Future as StdFuture;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dask_client::{Client, ClientEvent, Data, ErrorKind, Future, Graph, OnReconnect, WireValue, py};
-use dask_live_tests::{PATIENCE, TestCluster, releases};
+use dask_client::{ClientEvent, Data, ErrorKind, Future, Graph, OnReconnect, WireValue, py};
+use dask_live_tests::impatient::{Impatient, drop_at_every_await, patiently};
+use dask_live_tests::{TestCluster, releases};
 use dask_local::{Protocol, WorkerSpec};
 use futures::StreamExt;
-
-async fn patiently<T>(what: &str, work: impl StdFuture<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what} hangs"),
-    }
-}
 
 /// Kills the scheduler, starts it again on its port, and sees to it that a worker is there.
 async fn replace_scheduler(cluster: &TestCluster) {
@@ -219,42 +210,6 @@ async fn a_client_that_was_idle_speaks_to_the_scheduler_that_took_its_place() {
     new.cluster.stop().await.unwrap();
 }
 
-/// Polls a future so many times, then drops it.
-struct Impatient<F> {
-    inner: Pin<Box<F>>,
-    polls: usize,
-}
-
-impl<F: StdFuture> StdFuture for Impatient<F> {
-    type Output = Option<F::Output>;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.polls == 0 {
-            return Poll::Ready(None);
-        }
-        self.polls -= 1;
-        match self.inner.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-/// Drops what `make` gives after 0, 1, 2, … polls until it is done in time; after each, the session must still work.
-async fn drop_at_every_await<F: StdFuture>(what: &str, client: &Client, mut make: impl FnMut() -> F) {
-    for polls in 0..40 {
-        let attempt = Impatient { inner: Box::pin(make()), polls };
-        let done = patiently(what, attempt).await.is_some();
-        let sum: i64 =
-            patiently("the session", async { client.call(py("operator:add").args((polls, 1))).await })
-                .await
-                .unwrap_or_else(|error| panic!("after {what} dropped at poll {polls}: {error}"));
-        assert_eq!(sum, polls as i64 + 1);
-        if done {
-            return;
-        }
-    }
-}
-
 #[tokio::test]
 async fn calls_dropped_at_any_await_leave_the_session_usable() {
     for release in releases() {
@@ -265,7 +220,7 @@ async fn calls_dropped_at_any_await_leave_the_session_usable() {
         for polls in 0..20 {
             let fresh = connect().await.unwrap();
             let call = async { fresh.call::<i64>(py("operator:add").args((1, 2))).await };
-            drop(patiently("registering", Impatient { inner: Box::pin(call), polls }).await);
+            drop(patiently("registering", Impatient::new(call, polls)).await);
             let sum: i64 =
                 patiently("the fresh client", async { fresh.call(py("operator:add").args((1, 2))).await })
                     .await

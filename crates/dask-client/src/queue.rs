@@ -145,14 +145,23 @@ impl Queue {
         }
     }
 
-    /// Takes everything that is there, without waiting for more.
+    /// Takes everything that is there, without waiting for more. Items that arrive after the returned future was dropped
+    /// are put back.
     ///
     /// # Errors
     /// As [`Queue::get`], without the timeout. All items are then taken and gone.
     pub async fn get_all<R: FromPython + Send>(&self) -> Result<Vec<Item<R>>> {
         let shared = self.client.shared();
         shared.stream().await?;
-        let reply = shared.rpc(self.request("queue_get")?.with("batch", true)?).await?;
+        let request = self.request("queue_get")?.with("batch", true)?;
+        let name = self.name.clone();
+        let handle = Arc::clone(self.client.handle());
+        let mut taken = to_the_end(async move {
+            let reply = handle.shared.rpc(request).await?;
+            Ok(Taken { handle, name, reply: Some(reply), runtime: runtime::Handle::current() })
+        })
+        .await?;
+        let Some(reply) = taken.reply.take() else { return Err(crate::Error::closed()) };
         match reply.value()? {
             Value::Array(records) => records.into_iter().map(|record| self.receive(&reply, record)).collect(),
             other => Err(reply.unexpected(other.kind())),
@@ -189,7 +198,7 @@ impl Queue {
     }
 }
 
-/// An item on its way to the caller, put back if there is none any more.
+/// One item or several on their way to the caller, put back if there is none any more.
 struct Taken {
     handle: Arc<Handle>,
     name: String,
@@ -211,13 +220,26 @@ impl Drop for Taken {
 }
 
 async fn put_back(handle: &Arc<Handle>, name: &str, reply: &Reply) -> Result<()> {
+    let items = match reply.value()?.into_owned() {
+        Value::Array(records) => records,
+        record => vec![record],
+    };
+    for item in items {
+        put_back_one(handle, name, reply, item).await?;
+    }
+    Ok(())
+}
+
+async fn put_back_one(
+    handle: &Arc<Handle>,
+    name: &str,
+    reply: &Reply,
+    mut record: Value<'static>,
+) -> Result<()> {
     let shared = &handle.shared;
     let request = shared.request("queue_put")?.with("name", name.to_owned())?;
-    let (future, value) = {
-        let mut record = reply.value()?;
-        let future = record.get("type").and_then(Value::as_str) == Some("Future");
-        (future, record.take("value").unwrap_or(Value::Nil).into_owned())
-    };
+    let future = record.get("type").and_then(Value::as_str) == Some("Future");
+    let value = record.take("value").unwrap_or(Value::Nil);
     if !future {
         shared.rpc(request.with("data", value)?).await?;
         return Ok(());
