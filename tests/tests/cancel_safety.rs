@@ -193,7 +193,7 @@ async fn state(client: &Client) {
 
     let lock = client.lock("dropped");
     drop_at_every_await("lock", client, || async { lock.acquire(PATIENCE).await?.release().await }).await;
-    drop_at_every_await("dropped lease of a lock", client, || lock.acquire(PATIENCE)).await;
+    drop(drop_at_every_await("dropped lease of a lock", client, || lock.acquire(PATIENCE)).await);
     let semaphore = client.semaphore("dropped", 1).await.unwrap();
     drop_at_every_await("semaphore", client, || async { semaphore.acquire(PATIENCE).await?.release().await })
         .await;
@@ -266,7 +266,10 @@ async fn outside_of_tasks(client: &Client) {
     })
     .await;
     if client.dialect().has(Feature::Topics) {
-        drop_at_every_await("forward_logs", client, || client.forward_logs("dropped", LogLevel::Info)).await;
+        drop(
+            drop_at_every_await("forward_logs", client, || client.forward_logs("dropped", LogLevel::Info))
+                .await,
+        );
     }
 }
 
