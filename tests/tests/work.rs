@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use dask_client::{Diagnosis, ErrorKind, Future, Graph, py};
+use dask_client::{Diagnosis, ErrorKind, Feature, Future, Graph, py, python, python_module};
 use dask_live_tests::scenarios::{Outcome, Stage};
-use dask_live_tests::{PATIENCE, checks, on_each_release};
+use dask_live_tests::{PATIENCE, TestCluster, checks, on_each_release};
+use dask_local::Protocol;
 
 #[tokio::test]
 async fn work_is_done_and_waited_for() {
@@ -21,9 +22,14 @@ async fn work_is_done_and_waited_for() {
         waits_for_the_first_and_for_all,
         counts_progress,
         obeys_options_of_a_graph,
+        obeys_priorities,
+        obeys_the_time_after_which_work_is_later_work,
+        nests_calls_in_one_task,
+        compiles_python_once_in_each_worker,
         retries_what_failed,
         finishes_what_is_forgotten,
         cancels_with_a_reason,
+        cancels_for_others_too,
         waits_for_room,
         refuses_too_large_graphs,
         says_that_none_fits,
@@ -32,6 +38,64 @@ async fn work_is_done_and_waited_for() {
         says_that_there_is_no_worker,
     ])
     .await;
+}
+
+#[tokio::test]
+async fn says_that_all_workers_are_paused() {
+    // From the first of these on schedulers tell that workers are paused.
+    for release in ["2022.7.1", "2026.8.0"] {
+        let cluster = TestCluster::start_with(release, Protocol::Tcp, |builder| {
+            // Any process uses more than that.
+            builder.config("distributed.worker.memory.pause", "0.000001")
+        });
+        let cluster = cluster.await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        let paused = async {
+            loop {
+                let info = client.scheduler_info().await.unwrap();
+                if info.workers.values().all(|worker| worker.status.as_deref() == Some("paused")) {
+                    break info.workers.into_keys().collect::<Vec<_>>();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let paused = tokio::time::timeout(PATIENCE, paused).await.expect("the workers pause");
+        let future: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
+        let error = future.result().deadline(Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(error.diagnosis(), Some(&Diagnosis::AllPaused { workers: paused }), "{release}: {error}");
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn says_what_is_queued() {
+    let cluster = TestCluster::start_with("2026.8.0", Protocol::Tcp, |builder| {
+        builder.config("distributed.scheduler.worker-saturation", "1.0")
+    });
+    let cluster = cluster.await.unwrap();
+    let client = cluster.client().connect().await.unwrap();
+    // Many alike that depend on nothing wait with the scheduler, two of twenty are with the two workers.
+    let futures: Vec<Future<()>> = client
+        .submit_many((0..20).map(|n| py("time:sleep").arg(3600 + n).key(format!("alike-{n:032x}"))))
+        .await
+        .unwrap();
+    let last = futures.last().unwrap();
+    let asked = async {
+        loop {
+            let error = last.result().deadline(Duration::from_millis(300)).await.unwrap_err();
+            match error.diagnosis() {
+                Some(Diagnosis::Queued { others, with_workers, threads }) => {
+                    break (*others, *with_workers, *threads);
+                }
+                _ => println!("{error}"),
+            }
+        }
+    };
+    let queued = tokio::time::timeout(PATIENCE, asked).await.expect("it is queued");
+    assert_eq!(queued, (17, 2, 2));
+    client.close().await;
+    cluster.cluster.stop().await.unwrap();
 }
 
 /// A call that no worker can run.
@@ -238,6 +302,108 @@ async fn obeys_options_of_a_graph(stage: &Stage) -> Outcome {
     Ok(())
 }
 
+async fn obeys_priorities(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    // Everything waits behind a task that ends when this file is there.
+    let gate = file(stage, "gate");
+    let wait = python("import os, time\nwhile not os.path.exists(gate):\n    time.sleep(0.01)");
+    let blocker: Future<()> = client.submit(wait.kwarg("gate", &gate).workers(["first"])).await?;
+    while !matches!(client.diagnose(blocker.key()).await, Some(Diagnosis::Running { .. })) {
+        assert!(!blocker.is_done(), "it was never seen running");
+    }
+    // When each ran, by one and the same clock; the last to be submitted is the first to run.
+    let now = || py("time:monotonic").workers(["first"]);
+    let mut graph = Graph::new().priority(-9);
+    let last = graph.add(now());
+    let last: Vec<Future<f64>> = client.submit_graph(graph, [last.key().clone()]).await?;
+    let low: Future<f64> = client.submit(now().priority(-5)).await?;
+    let plain: Future<f64> = client.submit(now()).await?;
+    let high: Future<f64> = client.submit(now().priority(5)).await?;
+    for future in last.iter().chain([&low, &plain, &high]) {
+        while matches!(client.diagnose(future.key()).await, Some(Diagnosis::Unknown)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    // What the scheduler has given to the worker arrives there.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    std::fs::write(&gate, "")?;
+    let times = client.gather(&[high, plain, low, last[0].clone()]).await?;
+    assert!(times.is_sorted(), "{times:?}");
+    Ok(())
+}
+
+async fn obeys_the_time_after_which_work_is_later_work(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let source =
+        "def generation(key, dask_scheduler):\n    return float(dask_scheduler.tasks[key].priority[1])";
+    let mut generations = Vec::new();
+    let mut held = Vec::new();
+    for timeout in [0, 0, 3600] {
+        let mut graph = Graph::new().fifo_timeout(Duration::from_secs(timeout));
+        let node = graph.add(never());
+        held.extend(client.submit_graph::<i64>(graph, [node.key().clone()]).await?);
+        while matches!(client.diagnose(node.key()).await, Some(Diagnosis::Unknown)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let key = node.key().to_string();
+        generations.push(client.run_on_scheduler::<f64>(python_module(source, "generation").arg(key)).await?);
+    }
+    // Later work, unless it comes within the time.
+    assert!(generations[0] < generations[1], "{generations:?}");
+    assert_eq!(generations[1], generations[2]);
+    Ok(())
+}
+
+async fn nests_calls_in_one_task(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let source = "def count(dask_scheduler):\n    return len(dask_scheduler.tasks)";
+    let count = async || client.run_on_scheduler::<usize>(python_module(source, "count")).await;
+    while count().await? > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let inner = py("operator:mul").args((3, 4));
+    let list = py("builtins:list").arg((&inner, py("operator:neg").arg(&inner)));
+    let nested: Future<i64> = client.submit(py("builtins:sum").arg(&list)).await?;
+    assert_eq!(nested.result().await?, 0);
+    assert_eq!(count().await?, 1);
+    Ok(())
+}
+
+async fn compiles_python_once_in_each_worker(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let source = "
+import builtins
+compiled = []
+original = builtins.compile
+
+def count(source, *args, **kwargs):
+    if 'to-be-compiled-once' in str(source):
+        compiled.append(source)
+    return original(source, *args, **kwargs)
+
+def begin():
+    builtins.compile = count
+
+def end():
+    builtins.compile = original
+    return len(compiled)
+";
+    for done in client.run::<()>(python_module(source, "begin")).await?.into_values() {
+        done?;
+    }
+    let body = "marker = 'to-be-compiled-once'\nreturn n + 1";
+    let calls =
+        (0..40).map(|n| python(body).kwarg("n", n).workers([if n % 2 == 0 { "first" } else { "second" }]));
+    let futures: Vec<Future<i64>> = client.submit_many(calls).await?;
+    let numbers = client.gather(&futures).await;
+    let counts = client.run::<usize>(python_module(source, "end")).await?;
+    assert_eq!(numbers?, (1..=40).collect::<Vec<i64>>());
+    for count in counts.into_values() {
+        assert_eq!(count?, 1);
+    }
+    Ok(())
+}
+
 async fn retries_what_failed(stage: &Stage) -> Outcome {
     let call = py("only_on_workers:fail_until").args((file(stage, "retries"), 1));
     let failed: Future<i64> = stage.client.submit(call).await?;
@@ -278,6 +444,46 @@ async fn cancels_with_a_reason(stage: &Stage) -> Outcome {
     let error = stuck.result().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert!(error.to_string().contains("the caller hung up"), "{error}");
+    Ok(())
+}
+
+async fn cancels_for_others_too(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let other = stage.cluster.client().connect().await?;
+    let shared = || never().key("wanted-by-two");
+    let ours: Future<i64> = client.submit(shared()).await?;
+    let theirs: Future<i64> = other.submit(shared()).await?;
+    while matches!(other.diagnose(theirs.key()).await, Some(Diagnosis::Unknown)) {}
+    // What another client wants stays. (Older schedulers keep the task, too, but tell everybody that it is cancelled.)
+    client.cancel([&ours]).await?;
+    assert_eq!(ours.result().await.unwrap_err().kind(), ErrorKind::Cancelled);
+    other.scheduler_info().await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    if client.dialect().has(Feature::CancelOnStream) {
+        assert_eq!(theirs.status(), "pending");
+    }
+    drop(ours);
+    let ours: Future<i64> = client.submit(shared()).await?;
+    client.cancel_for_all_with([&ours], "the day is over").await?;
+    let error = theirs.result().deadline(PATIENCE / 2).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    if client.release() >= "2025.3.0".parse()? {
+        assert!(error.to_string().contains("the day is over"), "{error}");
+    }
+    drop((ours, theirs));
+    // Also without a reason, and by key alone.
+    for by_key in [false, true] {
+        let ours: Future<i64> = client.submit(never()).await?;
+        let theirs: Future<i64> = other.submit(never().key(ours.key().clone())).await?;
+        while matches!(other.diagnose(theirs.key()).await, Some(Diagnosis::Unknown)) {}
+        match by_key {
+            false => client.cancel_for_all([&ours]).await?,
+            true => client.cancel_keys([ours.key().clone()]).await?,
+        }
+        let error = theirs.result().deadline(PATIENCE / 2).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    }
+    other.close().await;
     Ok(())
 }
 

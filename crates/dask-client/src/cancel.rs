@@ -25,8 +25,7 @@ impl Client {
         self.shared().cancel(&keys, false, MESSAGE).await
     }
 
-    /// As [`Client::cancel`], telling why: the error of whoever waits for one of these tasks, here and (from 2025.3.0 on) in
-    /// other clients, carries the reason.
+    /// As [`Client::cancel`], telling why: the error of whoever waits here for one of these tasks carries the reason.
     ///
     /// # Errors
     /// As [`Client::cancel`].
@@ -49,6 +48,19 @@ impl Client {
     ) -> Result<()> {
         let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
         self.shared().cancel(&keys, true, MESSAGE).await
+    }
+
+    /// As [`Client::cancel_for_all`], telling why: also the errors of other clients carry the reason (from 2025.3.0 on).
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    pub async fn cancel_for_all_with<'f, R: 'f>(
+        &self,
+        futures: impl IntoIterator<Item = &'f Future<R>>,
+        reason: &str,
+    ) -> Result<()> {
+        let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
+        self.shared().cancel(&keys, true, reason).await
     }
 
     /// Cancels tasks by key, whoever submitted them and wants them; see [`Client::cancel_for_all`].

@@ -21,13 +21,15 @@ const DETAILS: Duration = Duration::from_millis(1000);
 const SILENT: Duration = Duration::from_secs(10);
 /// Tasks with needs of their own that are asked about.
 const ASKED: usize = 200;
+/// Tasks that wait, besides the one that is asked about, are counted up to this many.
+const COUNTED: usize = 10_000;
 
 impl Client {
     /// Asks the cluster why this key has no result yet; `None` if it has one, or an error. What a wait that timed out does
     /// by itself.
     ///
     /// Ops `identity`, `get_task_status`, `processing`, `who_has`, `call_stack` and, where the release has them,
-    /// `get_task_prefix_states` and `get_story`. Takes two seconds at most.
+    /// `get_story`. Takes two seconds at most.
     pub async fn diagnose(&self, key: &Key) -> Option<Diagnosis> {
         let shared = self.shared();
         if !shared.is_pending(key) {
@@ -159,18 +161,20 @@ impl Shared {
             }),
             _ => 0,
         };
-        let queued = async {
-            let reply = self.rpc_within(self.request("get_task_prefix_states")?, TIME).await?;
+        // No op tells how long the queue is, only where tasks stand that one can name.
+        let ours: Vec<Key> = self.session.look(|session| {
+            session.pending_keys().filter(|other| *other != key).take(COUNTED).cloned().collect()
+        });
+        let others = async {
+            let asked = ours.iter().collect::<Value<'_>>();
+            let reply = self.rpc_within(self.request("get_task_status")?.with("keys", asked)?, TIME).await?;
             let value = reply.value()?;
-            let prefixes = value.as_map().unwrap_or_default().iter();
-            Ok::<u64, Error>(
-                prefixes.filter_map(|(_, states)| states.get("queued").and_then(Value::as_u64)).sum(),
-            )
+            let states = value.as_map().unwrap_or_default().iter();
+            Ok::<usize, Error>(states.filter(|(_, state)| state.as_str() == Some("queued")).count())
         };
-        let queued = timeout_at(until, queued).await.ok().and_then(Result::ok).unwrap_or(1);
-        tracing::debug!(%key, queued, "queued at the scheduler");
+        let others = timeout_at(until, others).await.ok().and_then(Result::ok).unwrap_or(0) as u64;
         let threads = info.workers.values().map(|worker| worker.nthreads).sum();
-        Diagnosis::Queued { others: queued.saturating_sub(1), with_workers, threads }
+        Diagnosis::Queued { others, with_workers, threads }
     }
 
     /// What is being executed of a task and of those it waits for.

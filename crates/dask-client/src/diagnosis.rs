@@ -31,7 +31,8 @@ pub enum Diagnosis {
     },
     /// It waits at the scheduler for a worker to have room.
     Queued {
-        /// Other tasks that wait likewise.
+        /// Other tasks of this client that wait likewise, among ten thousand of its open ones at most. How many others
+        /// have in the queue Dask does not tell.
         others: u64,
         /// Tasks that workers have already.
         with_workers: u64,
@@ -167,7 +168,7 @@ impl fmt::Display for Diagnosis {
                 line(
                     "queued",
                     &format!(
-                        "with {}; workers have {with_workers} on {}",
+                        "with {} of this client; workers have {with_workers} on {}",
                         count(*others, "other task"),
                         count(*threads, "thread")
                     ),

@@ -16,6 +16,10 @@
 //! # }
 //! ```
 
+#[cfg(doc)]
+#[doc = include_str!("../PARITY.md")]
+pub mod parity {}
+
 mod actor;
 mod as_completed;
 mod batch;

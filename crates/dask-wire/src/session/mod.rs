@@ -168,6 +168,11 @@ impl<W> Session<W> {
         self.pending
     }
 
+    /// The keys held whose outcome is still open, in no order.
+    pub fn pending_keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().filter(|(_, entry)| entry.state.is_pending()).map(|(key, _)| key)
+    }
+
     /// Keys held.
     pub fn held(&self) -> usize {
         self.keys.len()
