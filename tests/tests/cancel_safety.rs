@@ -172,6 +172,10 @@ async fn state(client: &Client) {
     drop_at_every_await("variable.set", client, || variable.set(&1)).await;
     drop_at_every_await("variable.get", client, || variable.get::<i64>(PATIENCE)).await;
     drop_at_every_await("variable.set a future", client, || variable.set(&future)).await;
+    drop_at_every_await("variable.get a future", client, || async {
+        variable.get::<i64>(PATIENCE).await?.resolve().await
+    })
+    .await;
     drop_at_every_await("variable.delete", client, || variable.delete()).await;
 
     let queue = drop_at_every_await("queue", client, || client.queue("dropped", 0)).await;

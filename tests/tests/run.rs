@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dask_client::{Dialect, Direct, ErrorKind, Future, Plugin, WorkerHealth, py, python_module};
+use dask_client::{Dialect, Direct, ErrorKind, Future, Plugin, WorkerHealth, py, python, python_module};
 use dask_live_tests::rounds::{another, over, releases_and};
 use dask_live_tests::scenarios::{Outcome, Stage};
 use dask_live_tests::{PATIENCE, checks, ensure, ensure_eq};
@@ -76,6 +76,18 @@ async fn runs_on_workers(stage: &Stage) -> Outcome {
         let python = error.python().ok_or("no exception")?;
         ensure_eq!((python.class.as_str(), python.message.as_str()), ("OutOfMoney", "2 is more than 1"));
     }
+    // Where it fails and where it does not, worker by worker.
+    let source = "def f(dask_worker):\n    if dask_worker.name == 'second':\n        raise ValueError('only here')\n    return 1";
+    let mixed = client.run::<i64>(python_module(source, "f")).await?;
+    let names = client.scheduler_info().await?.workers;
+    ensure_eq!(mixed.len(), 2);
+    for (worker, outcome) in mixed {
+        match (names[&worker].name.as_str(), outcome) {
+            ("first", Ok(1)) => (),
+            ("second", Err(error)) if error.python().is_some_and(|it| it.message == "only here") => (),
+            (name, outcome) => return Err(format!("{name}: {outcome:?}").into()),
+        }
+    }
     // A worker that does not answer in time spoils nothing for the other.
     stage.cluster.cluster.pause_worker(0).await?;
     let partly = client.run::<i64>(py("os:getpid")).deadline(Duration::from_secs(2)).await;
@@ -95,6 +107,15 @@ async fn runs_on_the_scheduler(stage: &Stage) -> Outcome {
     let failed = client.run_on_scheduler::<i64>(py("operator:truediv").args((1, 0))).await;
     let error = failed.err().ok_or("no error")?;
     ensure_eq!(error.python().map(|python| python.class.as_str()), Some("ZeroDivisionError"));
+    // From text, a body as well as a module, with the scheduler itself as an argument.
+    let sum =
+        client.run_on_scheduler::<i64>(python("import math\nreturn int(math.fsum(n))").kwarg("n", [1, 2]));
+    ensure_eq!(sum.await?, 3);
+    let source = "def workers(extra, dask_scheduler=None):\n    return len(dask_scheduler.workers) + extra";
+    ensure_eq!(client.run_on_scheduler::<i64>(python_module(source, "workers").arg(40)).await?, 42);
+    let failed = client.run_on_scheduler::<i64>(python("raise KeyError('lost')")).await;
+    let error = failed.err().ok_or("no error")?;
+    ensure_eq!(error.python().map(|python| python.class.as_str()), Some("KeyError"));
     // The scheduler cannot import what only workers can.
     ensure_eq!(
         kind(client.run_on_scheduler::<i64>(py("only_on_workers:double").arg(1)).await),
@@ -223,7 +244,16 @@ class Tell(SchedulerPlugin):
     client.register_scheduler_plugin(plugin).await?;
     let told: Option<String> = client.run_on_scheduler(py("os:getenv").arg("TOLD")).await?;
     ensure_eq!(told.as_deref(), Some("hello"));
+    // One of Dask's own, by name; where plugins have names it goes by the one that it is given.
+    let own = Plugin::of("distributed.diagnostics.plugin:SchedulerPlugin").name("by-name");
+    client.register_scheduler_plugin(own).await?;
+    let source = "def named(dask_scheduler):\n    return [str(plugin) for plugin in dask_scheduler.plugins]";
+    let plugins = client.run_on_scheduler::<Vec<String>>(python_module(source, "named")).await?;
+    ensure!(plugins.iter().any(|it| it == "by-name" || it.contains("SchedulerPlugin object")), "{plugins:?}");
+    let none = client.register_scheduler_plugin(Plugin::of("no_such:Thing")).await;
+    ensure_eq!(kind(none), Some(ErrorKind::Rpc));
     if has(client.dialect(), "unregister_scheduler_plugin") {
+        client.unregister_scheduler_plugin("by-name").await?;
         client.unregister_scheduler_plugin("tell").await?;
         ensure_eq!(kind(client.unregister_scheduler_plugin("tell").await), Some(ErrorKind::Rpc));
     } else {
@@ -339,6 +369,23 @@ async fn runs_on_nannies_and_has_plugins_there(stage: &Stage) -> Outcome {
         ensure_eq!(value.into_values().collect::<Result<Vec<_>, _>>()?, [Some("yes".to_owned())]);
         all_ok(&client.unregister_nanny_plugin("Nanny").await?, 1)?;
         ensure_eq!(kind(client.unregister_nanny_plugin("Nanny").await), Some(ErrorKind::Rpc));
+        // One of Dask's own, by name, which starts the worker again in the environment that it makes.
+        let environ =
+            Plugin::of("distributed.diagnostics.plugin:Environ").arg(BTreeMap::from([("BY_NAME", "7")]));
+        all_ok(&client.register_nanny_plugin(environ.name("environ")).await?, 1)?;
+        let mut found = Vec::new();
+        for _ in 0..200 {
+            let run = client.run::<Option<String>>(py("os:getenv").arg("BY_NAME")).workers(["guarded"]);
+            // It may be between its two lives.
+            found =
+                run.await.map(|all| all.into_values().filter_map(Result::ok).collect()).unwrap_or_default();
+            if found == [Some("7".to_owned())] {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        ensure_eq!(found, [Some("7".to_owned())]);
+        all_ok(&client.unregister_nanny_plugin("environ").await?, 1)?;
     } else {
         ensure_eq!(kind(client.register_nanny_plugin(plugin).await), Some(ErrorKind::NotAvailable));
     }

@@ -46,6 +46,10 @@ async fn state_is_shared() {
         topics_are_logged_and_pushed,
         values_and_futures_pass_to_and_from_python,
         locks_exclude_python,
+        several_locks_exclude_python,
+        python_hears_what_is_logged,
+        open_and_failed_futures_pass_to_python,
+        open_and_failed_futures_come_from_python,
     ];
     over(releases, settings, checks).await;
 }
@@ -444,6 +448,8 @@ async fn values_and_futures_pass_to_and_from_python(stage: &Stage) -> Outcome {
     queue.put(&Set(vec![8]), None).await?;
     queue.put(&future, None).await?;
     client.publish("rust-data", &BTreeMap::from([("a", (&future, 7))])).await?;
+    let other: Future<i64> = client.submit(py("operator:add").args((2, 2))).await?;
+    client.publish("rust-deep", &vec![BTreeMap::from([("deep", ([(&future, "x")], [[&other]]))])]).await?;
     client.set_metadata(&["rust", "meta"], &[1, 2]).await?;
     let script = "
 value = Variable('rust-value').get(timeout=10)
@@ -455,6 +461,9 @@ assert queue.get(timeout=10) == {8}
 assert queue.get(timeout=10).result(timeout=30) == 3
 data = client.get_dataset('rust-data')
 assert data['a'][0].result(timeout=30) == 3 and data['a'][1] == 7, data
+deep = client.get_dataset('rust-deep')[0]['deep']
+assert deep[0][0][0].result(timeout=30) == 3 and deep[0][0][1] == 'x', deep
+assert deep[1][0][0].result(timeout=30) == 4, deep
 assert list(client.get_metadata(['rust', 'meta'])) == [1, 2]
 
 future = client.submit(add, 20, 22)
@@ -465,6 +474,7 @@ queue.put('text')
 queue.put(future)
 client.publish_dataset([future, client.submit(add, 1, 1)], name='python-list')
 client.publish_dataset(future, name='python-one')
+client.publish_dataset({'deep': [{'x': (future, 1)}, [[client.submit(add, 2, 2)]]]}, name='python-deep')
 client.publish_dataset({'x': 1}, name='python-plain')
 client.set_metadata(['python', 'meta'], 'data')
 from distributed import wait
@@ -488,6 +498,12 @@ wait(future)
     ensure_eq!(results, [42, 2]);
     let one = client.dataset("python-one").await?.ok_or("nothing")?;
     ensure_eq!(one.future::<i64>()?.result().await?, 42);
+    let deep = client.dataset("python-deep").await?.ok_or("nothing")?;
+    let mut results = Vec::new();
+    for future in deep.futures() {
+        results.push(future.clone().typed::<i64>().result().await?);
+    }
+    ensure_eq!(results, [42, 4]);
     let plain = client.dataset("python-plain").await?.ok_or("nothing")?;
     ensure_eq!(plain.value::<BTreeMap<String, i64>>()?, BTreeMap::from([("x".to_owned(), 1)]));
     ensure_eq!(client.get_metadata::<String>(&["python", "meta"]).await?, Some("data".to_owned()));
@@ -532,4 +548,190 @@ Event('tried').set()
     let (python, ours) = tokio::join!(python(stage, script), ours);
     python?;
     ours
+}
+
+async fn several_locks_exclude_python(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    if !has(client.dialect(), "multi_lock_acquire") {
+        return Ok(());
+    }
+    let script = "
+from distributed import MultiLock
+both = MultiLock(['m-a', 'm-b'])
+assert both.acquire(timeout=30)
+Event('m-theirs').set()
+assert Event('m-ours').wait(30)
+both.release()
+assert Event('m-held').wait(30)
+assert not MultiLock(['m-b', 'm-c']).acquire(timeout=0.2)
+assert MultiLock(['m-c']).acquire(timeout=30)
+Event('m-tried').set()
+";
+    let ours = async {
+        client.event("m-theirs").wait(PATIENCE).await?;
+        let locks = client.multi_lock(["m-b", "m-c"]);
+        ensure_eq!(kind(locks.acquire(A_WHILE).await), Some(ErrorKind::Timeout));
+        locks.acquire_some(1, PATIENCE).await?.release().await?;
+        client.event("m-ours").set().await?;
+        let held = client.multi_lock(["m-a", "m-b"]).acquire(PATIENCE).await?;
+        client.event("m-held").set().await?;
+        client.event("m-tried").wait(PATIENCE).await?;
+        held.release().await?;
+        Outcome::Ok(())
+    };
+    let (python, ours) = tokio::join!(python(stage, script), ours);
+    python?;
+    ours
+}
+
+async fn python_hears_what_is_logged(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    if !client.dialect().has(Feature::Topics) {
+        return Ok(());
+    }
+    let script = "
+import time
+heard = []
+client.subscribe_topic('rust-speaks', heard.append)
+for _ in range(3000):
+    if heard:
+        break
+    time.sleep(0.01)
+timestamp, message = heard[0]
+print(message['from'], list(message['numbers']), timestamp > 1e9)
+";
+    let heard = python(stage, script);
+    let speaking = async {
+        loop {
+            // Heard from when Python's subscription has arrived.
+            client
+                .log_event(
+                    "rust-speaks",
+                    &(BTreeMap::from([("from", Python::Str("rust".to_owned())), ("numbers", numbers())])),
+                )
+                .await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let heard = tokio::select! {
+        heard = heard => heard?,
+        error = speaking => return error,
+    };
+    ensure_eq!(heard, "rust [1, 2] True");
+    Ok(())
+}
+
+fn numbers() -> Python {
+    Python::List(vec![Python::Int(1), Python::Int(2)])
+}
+
+/// A call that no worker can run.
+fn never() -> dask_client::Call {
+    py("operator:add").args((1, 2)).resource("NOWHERE", 1.0)
+}
+
+async fn open_and_failed_futures_pass_to_python(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let failed: Future<f64> = client.submit(py("operator:truediv").args((1, 0))).await?;
+    drop(failed.finished().await);
+    let open: Future<i64> = client.submit(never()).await?;
+    let doomed: Future<i64> = client.submit(never()).await?;
+    let queue = client.queue("to-python", 0).await?;
+    client.variable("to-python-failed").set(&failed).await?;
+    client.variable("to-python-open").set(&open).await?;
+    for future in [&open, &doomed] {
+        queue.put(future, None).await?;
+    }
+    queue.put(&failed, None).await?;
+    let script = "
+import time
+from concurrent.futures import CancelledError as A
+from distributed import CancelledError as B
+from asyncio import CancelledError as C
+def raised(future):
+    try:
+        future.result(timeout=30)
+    except (Exception, A, B, C) as error:
+        return type(error).__name__
+failed = Variable('to-python-failed').get(timeout=30)
+opened = Variable('to-python-open').get(timeout=30)
+queue = Queue('to-python')
+opened_too, doomed, failed_too = (queue.get(timeout=30) for _ in range(3))
+assert raised(failed) == 'ZeroDivisionError' == raised(failed_too)
+assert opened.status == opened_too.status == doomed.status == 'pending'
+assert opened.key == opened_too.key
+def wanted(key, name, dask_scheduler=None):
+    return name in [client.client_key for client in dask_scheduler.tasks[key].who_wants or ()]
+# What it wants goes over its stream, and may come after the event that is set next.
+while not client.run_on_scheduler(wanted, doomed.key, client.id):
+    time.sleep(0.01)
+Event('to-python-held').set()
+end = raised(doomed)
+assert 'Cancelled' in str(end), (end, doomed.status)
+assert opened.status == 'pending', opened.status
+";
+    let cancel = async {
+        client.event("to-python-held").wait(PATIENCE).await?;
+        client.cancel_for_all([&doomed]).await?;
+        Outcome::Ok(())
+    };
+    let (python, cancelled) = tokio::join!(python(stage, script), cancel);
+    python?;
+    cancelled?;
+    client.variable("to-python-failed").delete().await?;
+    client.variable("to-python-open").delete().await?;
+    Ok(())
+}
+
+async fn open_and_failed_futures_come_from_python(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let script = "
+from operator import truediv
+from distributed import wait
+failed = client.submit(truediv, 1, 0)
+wait(failed)
+opened, doomed = (client.submit(add, n, 2, resources={'NOWHERE': 1}) for n in range(2))
+def known(key, dask_scheduler=None):
+    return key in dask_scheduler.tasks
+# A scheduler that first hears of a task by a variable forgets what the task asks for.
+import time
+while not (client.run_on_scheduler(known, opened.key) and client.run_on_scheduler(known, doomed.key)):
+    time.sleep(0.01)
+Variable('of-python-failed').set(failed)
+Variable('of-python-open').set(opened)
+queue = Queue('of-python')
+for future in (opened, doomed, failed):
+    queue.put(future)
+Event('of-python-there').set()
+assert Event('of-python-held').wait(30)
+client.cancel([doomed], force=True)
+assert Event('of-python-done').wait(30)
+";
+    let ours = async {
+        client.event("of-python-there").wait(PATIENCE).await?;
+        let failed = client.variable("of-python-failed").get::<f64>(PATIENCE).await?.into_future()?;
+        let open = client.variable("of-python-open").get::<i64>(PATIENCE).await?.into_future()?;
+        let queue = client.queue("of-python", 0).await?;
+        let open_too = queue.get::<i64>(PATIENCE).await?.into_future()?;
+        let doomed = queue.get::<i64>(PATIENCE).await?.into_future()?;
+        let failed_too = queue.get::<f64>(PATIENCE).await?.into_future()?;
+        for failed in [&failed, &failed_too] {
+            let exception = failed.exception().await?.ok_or("no exception")?;
+            ensure_eq!(exception.class, "ZeroDivisionError");
+        }
+        ensure_eq!((open.status(), open_too.status(), doomed.status()), ("pending", "pending", "pending"));
+        ensure_eq!(open.key(), open_too.key());
+        client.event("of-python-held").set().await?;
+        ensure_eq!(kind(doomed.result().deadline(PATIENCE / 2).await), Some(ErrorKind::Cancelled));
+        ensure_eq!(open.status(), "pending");
+        client.event("of-python-done").set().await?;
+        client.variable("of-python-failed").delete().await?;
+        client.variable("of-python-open").delete().await?;
+        Outcome::Ok(())
+    };
+    let (python, ours) = tokio::join!(python(stage, script), ours);
+    // The reason why the script fails may be here.
+    ours?;
+    python?;
+    Ok(())
 }
