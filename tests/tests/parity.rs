@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use dask_live_tests::{PATIENCE, TestCluster, releases, workspace};
+use dask_live_tests::{PATIENCE, TestCluster, workspace};
 use dask_local::Protocol;
 
 /// A line of a table, cell by cell.
@@ -189,12 +189,10 @@ print(*(name for name in client.__dict__ if name in dir(distributed) and callabl
 
 #[tokio::test]
 async fn nothing_of_pythons_client_is_missing_from_the_table() {
-    let mut printed = String::new();
-    for release in releases() {
-        let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
-        printed += &cluster.cluster.run_python_within(PUBLIC, &[], PATIENCE).await.unwrap().ok().unwrap();
-        cluster.cluster.stop().await.unwrap();
-    }
+    let release = dask_local::known_releases().last().copied().expect("a release");
+    let cluster = TestCluster::start(release, Protocol::Tcp).await.unwrap();
+    let printed = cluster.cluster.run_python_within(PUBLIC, &[], PATIENCE).await.unwrap().ok().unwrap();
+    cluster.cluster.stop().await.unwrap();
     let told: BTreeSet<String> = rows(4)
         .iter()
         .chain(&rows(2))
