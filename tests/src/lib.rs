@@ -4,6 +4,7 @@ pub mod fake;
 pub mod impatient;
 pub mod rounds;
 pub mod scenarios;
+pub mod told;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use dask_client::{Dialect, ErrorKind, Future, Key, LogLevel, Profile, WorkerChange, py};
 use dask_live_tests::rounds::{another, over, python, releases_and};
 use dask_live_tests::scenarios::{Outcome, Stage};
+use dask_live_tests::told::Told;
 use dask_live_tests::{PATIENCE, TestCluster, checks, ensure, ensure_eq};
 use dask_local::{Protocol, WorkerSpec};
 use futures::StreamExt;
-use tracing::field::{Field, Visit};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_cluster_does() {
@@ -320,35 +320,7 @@ async fn sums_up_the_scheduler(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// Collects what is forwarded.
-#[derive(Clone, Default)]
-struct Collected(std::sync::Arc<std::sync::Mutex<Vec<(tracing::Level, String)>>>);
-
-impl tracing::Subscriber for Collected {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "dask.worker"
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl Visit for Text {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!("{}={value:?};", field.name()));
-            }
-        }
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().unwrap().push((*event.metadata().level(), text.0));
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-static FORWARDED: std::sync::OnceLock<Collected> = std::sync::OnceLock::new();
+static FORWARDED: std::sync::OnceLock<Told> = std::sync::OnceLock::new();
 
 async fn forwards_logs(stage: &Stage) -> Outcome {
     let client = &stage.client;
@@ -358,11 +330,11 @@ async fn forwards_logs(stage: &Stage) -> Outcome {
     }
     // Of the whole program: what is forwarded arrives in tasks on any of its threads.
     let collected = FORWARDED.get_or_init(|| {
-        let collected = Collected::default();
+        let collected = Told::new(|metadata| metadata.target() == "dask.worker");
         drop(tracing::subscriber::set_global_default(collected.clone()));
         collected
     });
-    collected.0.lock().unwrap().clear();
+    collected.forget();
     let forwarding = client.forward_logs("rust.test", LogLevel::Info).await?;
     let mut seen = Vec::new();
     for number in 0..50 {
@@ -370,7 +342,7 @@ async fn forwards_logs(stage: &Stage) -> Outcome {
         client.call::<()>(warn).await?;
         client.call::<()>(py("only_on_workers:log").args(("rust.test", "debug", "hidden"))).await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        seen = collected.0.lock().unwrap().clone();
+        seen = collected.lines();
         if !seen.is_empty() {
             break;
         }

@@ -1,48 +1,23 @@
 //! A scheduler of a release that nobody knows yet: the newest dialect is spoken, and said so once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use dask_client::{Client, Future, py};
 use dask_live_tests::PATIENCE;
 use dask_live_tests::fake::{Caller, Liar};
+use dask_live_tests::told::Told;
 use dask_wire::Value;
 use tokio::sync::mpsc;
-use tracing::field::{Field, Visit};
 
-/// Keeps what is logged as a warning.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl Warnings {
-    fn about_the_release(&self) -> Vec<String> {
-        let all = self.0.lock().unwrap().clone();
-        all.into_iter().filter(|line| line.contains("release")).collect()
-    }
+fn warnings() -> Told {
+    Told::new(|metadata| *metadata.level() == tracing::Level::WARN)
 }
 
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl Visit for Text {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!("{}={value:?};", field.name()));
-            }
-        }
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().unwrap().push(text.0);
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
+/// The warnings that are about the scheduler's release.
+fn about_the_release(warnings: &Told) -> Vec<String> {
+    let lines = warnings.lines().into_iter().map(|(_, line)| line);
+    lines.filter(|line| line.contains("release")).collect()
 }
 
 /// Passes on the key of each submission and the field that carries the graph.
@@ -62,7 +37,7 @@ async fn note_submissions(mut caller: Caller, seen: mpsc::UnboundedSender<(Strin
 
 #[tokio::test]
 async fn a_newer_release_is_spoken_to_as_the_newest_known_with_one_warning() {
-    let warnings = Warnings::default();
+    let warnings = warnings();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     let (seen, mut submissions) = mpsc::unbounded_channel();
     let liar = Liar::new("2031.1.0.dev3");
@@ -78,7 +53,7 @@ async fn a_newer_release_is_spoken_to_as_the_newest_known_with_one_warning() {
         assert_eq!(Some(key.as_str()), expected.key().as_str());
         assert!(as_expr, "the graph is not an expression");
     }
-    let said = warnings.about_the_release();
+    let said = about_the_release(&warnings);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("2031.1.0") && said[0].contains("known=2026.8.0"), "{said:?}");
     client.close().await;
@@ -86,7 +61,7 @@ async fn a_newer_release_is_spoken_to_as_the_newest_known_with_one_warning() {
 
 #[tokio::test]
 async fn a_scheduler_that_comes_back_newer_is_told_of_as_well() {
-    let warnings = Warnings::default();
+    let warnings = warnings();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     let (count, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     // The release changes when the first stream has ended.
@@ -129,7 +104,7 @@ async fn a_scheduler_that_comes_back_newer_is_told_of_as_well() {
         }
     }
     assert!(!client.dialect().is_known());
-    let said = warnings.about_the_release();
+    let said = about_the_release(&warnings);
     assert_eq!(said.len(), 1, "{said:?}");
     client.close().await;
 }

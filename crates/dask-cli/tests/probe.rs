@@ -102,6 +102,9 @@ async fn a_worker_that_hangs_is_code_4_and_named() {
         }
         let health = run_on(&cluster, &["health", "-o", "json", "--timeout", "3s"]).exits(4);
         assert_eq!(health.json()[&workers[0]]["status"], "timeout", "{health:#?}");
+        let versions = run_on(&cluster, &["versions", "-o", "json", "--timeout", "3s"]).exits(0).json();
+        assert!(versions["silent"][&workers[0]].is_string(), "{versions}");
+        assert!(versions["workers"][&workers[1]].is_object(), "{versions}");
         assert_eq!(health.json()[&workers[1]]["status"], "OK", "{health:#?}");
         let nagios = run_on(&cluster, &["health", "--format", "nagios", "--timeout", "3s"]).exits(2);
         assert!(nagios.stdout.starts_with("DASK CRITICAL - 1 of 2 workers"), "{nagios:#?}");

@@ -15,7 +15,8 @@ use crate::output;
 const COLUMNS: usize = 4;
 
 pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failure> {
-    let client = cluster.connect(context).await?;
+    // A worker that does not answer must leave time to tell of the others.
+    let client = cluster.open(context, cluster.left(context) * 3 / 4).await?;
     let versions = client.versions().await?;
     let dialect = client.dialect();
     client.close().await;
@@ -31,6 +32,7 @@ pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failu
             "dialect": dialect.submission().name(),
             "known": dialect.is_known(),
             "differing": differing,
+            "silent": versions.silent,
         }));
         return Ok(0);
     }
@@ -67,6 +69,9 @@ pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failu
         cells
     });
     output::data(&output::table(&header, table));
+    for (worker, why) in &versions.silent {
+        output::say(context.quiet, &format!("worker {worker} does not say its versions: {why}"));
+    }
     let broken: Vec<&str> =
         rows.iter().filter(|row| row.differs && row.must_agree).map(|row| row.package.as_str()).collect();
     if !broken.is_empty() {

@@ -11,11 +11,8 @@ use crate::output;
 pub(in crate::commands) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failure> {
     let client = cluster.connect(context).await?;
     let info = client.scheduler_info().await?;
-    let identity = client.rpc("identity", []).await?;
     let states = survey::states(&client).await?;
     client.close().await;
-    let started = identity.get("started").and_then(dask_client::WireValue::as_f64);
-    let services = identity.get("services").map(crate::json::of_wire).unwrap_or_default();
     let sums = survey::sums(&states);
     let threads: u64 = info.workers.values().map(|worker| worker.nthreads).sum();
     let used: u64 = info.workers.values().filter_map(|worker| worker.memory_bytes).sum();
@@ -31,8 +28,8 @@ pub(in crate::commands) async fn run(context: Context, cluster: &Cluster) -> Res
             "release": dialect.release().to_string(),
             "dialect": dialect.submission().name(),
             "known": dialect.is_known(),
-            "started_unix_s": started,
-            "services": services,
+            "started_unix_s": info.started,
+            "services": info.services,
             "workers": info.workers.len(),
             "threads": threads,
             "memory_bytes": used,
@@ -49,7 +46,7 @@ pub(in crate::commands) async fn run(context: Context, cluster: &Cluster) -> Res
     if info.address != client.address().to_string() {
         rows.push(("calls itself", info.address.clone()));
     }
-    if let Some(started) = started {
+    if let Some(started) = info.started {
         rows.push(("runs since", format!("{} ({})", super::clock(started), super::ago(started))));
     }
     rows.push(("workers", format!("{}, {threads} threads", info.workers.len())));
@@ -57,8 +54,9 @@ pub(in crate::commands) async fn run(context: Context, cluster: &Cluster) -> Res
     rows.push(("memory", format!("{} of {limit}", output::bytes(used))));
     let sums: Vec<String> = sums.iter().map(|(state, count)| format!("{count} {state}")).collect();
     rows.push(("tasks", if sums.is_empty() { "none".to_owned() } else { sums.join(", ") }));
-    if let Some(services) = services.as_object().filter(|services| !services.is_empty()) {
-        let services: Vec<String> = services.iter().map(|(name, port)| format!("{name} {port}")).collect();
+    if !info.services.is_empty() {
+        let services: Vec<String> =
+            info.services.iter().map(|(name, port)| format!("{name} {port}")).collect();
         rows.push(("other ports", services.join(", ")));
     }
     for (name, value) in rows {
