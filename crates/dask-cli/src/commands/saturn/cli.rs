@@ -11,22 +11,34 @@ use crate::cli::duration;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Saturn {
     /// The machines on offer, with their prices.
+    #[command(
+        after_help = "Example:\n  dask-rs saturn sizes --url https://app.community.saturnenterprise.io"
+    )]
     Sizes(Account),
     /// Starts a cluster, or attaches to one, and has every worker execute something.
     Up(Box<Up>),
     /// What a cluster is doing.
+    #[command(after_help = "Example:\n  dask-rs saturn status 4f2a…")]
     Status(One),
     /// Changes the number of workers.
+    #[command(after_help = "Example:\n  dask-rs saturn scale 4f2a… 10")]
     Scale(Scale),
     /// Lets the number of workers follow the work, within bounds.
+    #[command(after_help = "Example:\n  dask-rs saturn adapt 4f2a… 2 20")]
     Adapt(Adapt),
     /// What a cluster has logged.
+    #[command(after_help = "Example:\n  dask-rs saturn logs 4f2a… --component scheduler --lines 50")]
     Logs(Logs),
     /// Ends clusters, so that they cost nothing any more.
+    #[command(after_help = "Examples:\n  dask-rs saturn down 4f2a…\n  dask-rs saturn down --all --yes")]
     Down(Down),
     /// What runs, and what it costs.
+    #[command(after_help = "Example:\n  dask-rs saturn list -o json")]
     List(Account),
     /// Runs a stand-in for Saturn Cloud on this machine, with real Dask clusters, until it is stopped.
+    #[command(
+        after_help = "Examples:\n  dask-rs saturn emulate --port 8799\n  dask-rs saturn emulate --release 2023.4.0 --outcome error"
+    )]
     Emulate(Emulate),
 }
 
