@@ -30,8 +30,9 @@ impl Client {
         self.retire(workers.into_iter().map(Into::into).collect(), true).await
     }
 
-    /// As [`Client::retire_workers`], but their processes stay: they give up their data and get no more tasks. Schedulers
-    /// before 2022.7 have them end all the same.
+    /// As [`Client::retire_workers`], but without telling their processes to end: they give up their data and get no more
+    /// tasks, and the scheduler forgets them. Dask's own worker processes end by themselves once they notice that, mostly
+    /// at their next heartbeat.
     ///
     /// # Errors
     /// As [`Client::retire_workers`].

@@ -27,7 +27,7 @@ pub(crate) struct Retire {
     /// Addresses of workers.
     #[arg(value_name = "WORKER", required = true)]
     pub(crate) workers: Vec<String>,
-    /// The workers give up their data and get no more tasks, but their processes stay.
+    /// The workers give up their data and get no more tasks, but are not told to end (Dask's own do, once they notice).
     #[arg(long)]
     pub(crate) keep_running: bool,
     #[command(flatten)]
