@@ -10,6 +10,7 @@ mod hist;
 mod json;
 mod output;
 mod progress;
+mod signals;
 
 use std::process::ExitCode;
 

@@ -28,10 +28,18 @@ pub(crate) fn say(quiet: bool, text: &str) {
     }
 }
 
-/// Says something on stderr in any case.
+/// Says something on stderr in any case. A reader or a terminal that has gone away is no error.
 pub(crate) fn words(text: &str) {
     progress::hide();
-    anstream::eprintln!("{text}");
+    drop(writeln!(anstream::stderr(), "{text}"));
+}
+
+/// Asks on stderr: the answer is typed on the same line.
+pub(crate) fn ask(question: &str) {
+    progress::hide();
+    let mut err = anstream::stderr();
+    drop(write!(err, "{question}"));
+    drop(err.flush());
 }
 
 /// A duration for people: three significant digits.

@@ -200,6 +200,7 @@ fn looking(cluster: &LocalCluster, release: &str, workers: &[String]) {
         assert!(workers.iter().any(|address| worker["address"] == **address), "{worker}");
         assert_eq!(worker["nthreads"], 1);
         assert!(worker["memory_limit_bytes"].is_u64() || worker["memory_limit_bytes"].is_null());
+        assert!(worker["last_seen_unix_s"].is_f64(), "{worker}");
         assert!(worker["executing"].is_u64(), "{worker}");
     }
     assert_eq!(found.as_array().unwrap().len(), 2);

@@ -12,7 +12,7 @@
 
 mod common;
 
-use common::{FullBacklog, Peer, cluster, dead_port, releases, run, run_on};
+use common::{FullBacklog, Peer, cluster, dead_port, program, releases, run, run_on};
 use serde_json::json;
 
 /// Enough rounds that a race between two timers would show.
@@ -59,6 +59,15 @@ fn quiet_probes_answer_by_exit_code_alone() {
     // Who asks for data gets data.
     let json = run(&["probe", "live", "-q", "-o", "json", "-s", &address]).exits(2);
     assert_eq!(json.json()["status"], "failing");
+}
+
+#[test]
+fn nobody_who_reads_the_words_changes_no_exit_code() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut health = program();
+    health.args(["health", "-s", &format!("tcp://127.0.0.1:{}", dead_port())]);
+    assert_eq!(health.stdout(writer.try_clone().unwrap()).stderr(writer).status().unwrap().code(), Some(2));
 }
 
 #[test]

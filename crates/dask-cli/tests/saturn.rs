@@ -56,7 +56,7 @@ fn from_nothing_to_healthy_and_down_again() {
 
     let id = last["id"].as_str().unwrap();
     let list = lines(&run(&emulator, &["list", "-o", "json"]));
-    assert_eq!((list.len(), &list[0]["id"], &list[0]["cost_per_hour"]), (1, &last["id"], &5.4.into()));
+    assert_eq!((list.len(), &list[0]["id"], &list[0]["cost_per_hour_usd"]), (1, &last["id"], &5.4.into()));
     assert_eq!(run(&emulator, &["scale", id, "1"]).status.code(), Some(0));
     assert_eq!(run(&emulator, &["adapt", id, "1", "3"]).status.code(), Some(0));
     assert_eq!(run(&emulator, &["adapt", id, "3", "1"]).status.code(), Some(1));
@@ -163,8 +163,12 @@ impl Running {
     }
 
     fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
     fn said(&mut self) -> String {
@@ -230,6 +234,55 @@ fn ctrl_c_closes_what_was_started() {
     assert!(
         said.contains(&id) && said.contains("may run and cost") && !said.contains("was closed"),
         "{said}"
+    );
+}
+
+/// The command, which starts with hangups ignored, or not, whatever these tests were started by.
+fn with_hangups(command: &Command, how: &str) -> Command {
+    let script = format!(
+        "import os, signal, sys\nsignal.signal(signal.SIGHUP, signal.{how})\nos.execv(sys.argv[1], sys.argv[1:])"
+    );
+    let mut with = Command::new("python3");
+    with.args(["-c", &script]).arg(command.get_program()).args(command.get_args());
+    with.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    with
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_end_of_the_terminal_closes_what_was_started_unless_nohup_says_no() {
+    let emulator = Emulator::builder().dask(false).outcome(Outcome::Never).start().unwrap();
+    let id = emulator.project_id();
+    let up = command(&emulator, &["up", "--project-id", id, "--poll", "100ms"]);
+    let mut first = Running::start(with_hangups(&up, "SIG_DFL"));
+    first.event("status");
+    first.signal("-HUP");
+    let (code, said) = first.end();
+    assert_eq!((code, statuses(&emulator)), (3, vec![Status::Closed]), "{said}");
+    assert!(said.contains("was closed"), "{said}");
+    let mut second = Running::start(with_hangups(&up, "SIG_IGN"));
+    second.event("status");
+    second.signal("-HUP");
+    // What it says after it has asked the server again was not said by a program that gives up.
+    (0..3).for_each(|_| drop(second.event("status")));
+    assert!(!emulator.clusters().pop().unwrap().1.is_over());
+    second.interrupt();
+    assert_eq!(second.end().0, 3);
+    assert_eq!(statuses(&emulator), vec![Status::Closed; 2]);
+}
+
+#[test]
+fn quiet_or_not_what_may_cost_is_told() {
+    // It is started, cannot be reached, and does not close.
+    let emulator = Emulator::builder().dask(false).delay(Duration::from_millis(20));
+    let emulator = emulator.fault(saturn_cloud::emulator::Fault::new("/close", 403, "no")).start().unwrap();
+    let up = run(&emulator, &["-q", "up", "--project-id", emulator.project_id(), "--poll", "50ms"]);
+    assert_eq!(up.status.code(), Some(2), "{}", stderr(&up));
+    let (id, _) = emulator.clusters().pop().unwrap();
+    assert!(
+        stderr(&up).contains(&format!("cluster {id}")) && stderr(&up).contains("may run and cost"),
+        "{}",
+        stderr(&up)
     );
 }
 
@@ -346,7 +399,14 @@ fn what_runs_is_listed_and_everything_is_closed_only_when_that_is_meant() {
     assert_eq!(statuses(&emulator), [Status::Closed]);
     let unknown = run(&emulator, &["down", "c9"]);
     assert_eq!(unknown.status.code(), Some(3));
-    assert!(stderr(&unknown).contains("c9"));
+    assert!(stderr(&unknown).contains("c9") && stderr(&unknown).lines().count() == 1, "{}", stderr(&unknown));
+    let both = run(&emulator, &["down", "c8", "c9"]);
+    assert_eq!(both.status.code(), Some(3));
+    assert!(
+        stderr(&both).contains("cluster c8: ") && stderr(&both).contains("2 of 2 clusters"),
+        "{}",
+        stderr(&both)
+    );
 }
 
 /// Runs a command on a terminal of its own; the exit code, and everything it wrote.

@@ -28,6 +28,7 @@ pub struct WorkerInfo {
     /// `running`, `paused`, …; `None` on releases that do not tell (before 2022.5.1).
     pub status: Option<String>,
     /// When the scheduler last heard of it, in seconds since 1970.
+    #[serde(rename = "last_seen_unix_s")]
     pub last_seen: Option<f64>,
     /// Amounts of named resources.
     pub resources: BTreeMap<String, f64>,
@@ -50,6 +51,7 @@ pub struct SchedulerInfo {
     /// Where its dashboard should be, on the host that this client reached it at; `None` if it has none.
     pub dashboard: Option<String>,
     /// When it was started, in seconds since 1970; `None` on releases that do not tell (up to 2020.12.0).
+    #[serde(rename = "started_unix_s")]
     pub started: Option<f64>,
     /// How many workers there are.
     pub n_workers: u64,

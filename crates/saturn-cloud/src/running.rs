@@ -14,6 +14,7 @@ pub struct Running {
     #[serde(flatten)]
     pub cluster: DaskCluster,
     /// US dollars an hour, where the server tells prices; spot workers cost less.
+    #[serde(rename = "cost_per_hour_usd")]
     pub cost_per_hour: Option<f64>,
 }
 

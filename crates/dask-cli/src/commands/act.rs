@@ -1,6 +1,6 @@
 //! Commands that change a cluster: cancel, retire, restart, upload.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use dask_client::{Client, Key, WireValue};
 use serde_json::json;
@@ -117,8 +117,7 @@ fn agreed(question: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::config("this cannot be undone and there is nobody to ask; say --yes"));
     }
-    anstream::eprint!("{question}");
-    let _ = std::io::stderr().flush();
+    output::ask(question);
     let mut answer = String::new();
     std::io::stdin()
         .read_line(&mut answer)

@@ -45,6 +45,7 @@ pub(super) async fn run(context: Context, options: &Export) -> Result<u8, Failur
     // A wrong address or certificate is told at once, not at the first scrape.
     let client = options.cluster.connect(context).await?;
     let url = format!("http://{address}/metrics");
+    let stopped = crate::signals::stopped();
     match context.json() {
         true => output::line(&json!({ "metrics": url, "scheduler": client.address().to_string() })),
         false => output::data(&url),
@@ -62,7 +63,7 @@ pub(super) async fn run(context: Context, options: &Export) -> Result<u8, Failur
     });
     tokio::select! {
         outcome = serve(&listener, &source) => outcome.map_err(cannot)?,
-        () = super::local::stopped() => (),
+        () = stopped => (),
     }
     if let Some(client) = source.state.lock().await.client.take() {
         client.close().await;
@@ -177,7 +178,7 @@ impl Source {
         if let Err(failure) = &found {
             state.counts.failures += 1;
             state.client = None;
-            anstream::eprintln!("{}", failure.message());
+            output::words(failure.message());
         }
         state.text = render(found.ok().as_ref(), state.counts, took).into();
         state.asked = Some(Instant::now());

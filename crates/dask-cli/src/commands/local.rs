@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Context;
 use crate::cli::Up;
 use crate::failure::Failure;
+use crate::signals::stopped;
 use crate::{output, progress};
 
 /// Shows what `dask-local` is doing: on a terminal as a spinner, otherwise as lines on stderr.
@@ -50,25 +51,10 @@ pub(super) async fn up(context: Context, options: &Up) -> Result<u8, Failure> {
         ready.insert("tls_cert".into(), json!(tls.cert));
         ready.insert("tls_key".into(), json!(tls.key));
     }
+    let stopped = stopped();
     output::line(&ready);
     output::say(context.quiet, "running; Ctrl-C stops it");
-    stopped().await;
+    stopped.await;
     cluster.stop().await?;
     Ok(0)
-}
-
-/// Waits for Ctrl-C or a polite kill.
-pub(super) async fn stopped() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => (),
-                _ = terminate.recv() => (),
-            }
-            return;
-        }
-    }
-    drop(tokio::signal::ctrl_c().await);
 }

@@ -6,10 +6,11 @@ use saturn_cloud::emulator::{Chain, Emulator, Fault, Outcome};
 use serde_json::json;
 
 use super::super::Context;
-use super::super::local::{listener, stopped};
+use super::super::local::listener;
 use super::cli;
 use crate::failure::Failure;
 use crate::output;
+use crate::signals::stopped;
 
 /// How long clusters live that shall die.
 const LIFE: Duration = Duration::from_secs(10);
@@ -60,6 +61,7 @@ pub(super) async fn run(context: Context, options: cli::Emulate) -> Result<u8, F
         builder = builder.fault(Fault::new(path, status, "this request shall fail"));
     }
     let emulator = builder.start()?;
+    let stopped = stopped();
     output::line(&json!({
         "url": emulator.url(),
         "token": emulator.token(),
@@ -75,7 +77,7 @@ pub(super) async fn run(context: Context, options: cli::Emulate) -> Result<u8, F
         emulator.project_id(),
     );
     output::say(context.quiet, &text);
-    stopped().await;
+    stopped.await;
     spinner.finish_and_clear();
     emulator.stop().await;
     Ok(0)

@@ -74,7 +74,7 @@ pub(super) async fn status(context: Context, one: &One) -> Result<u8, Failure> {
     if context.json() {
         let mut line = json!(cluster);
         if let Some(fields) = line.as_object_mut() {
-            fields.insert("cost_per_hour".to_owned(), json!(cost));
+            fields.insert("cost_per_hour_usd".to_owned(), json!(cost));
             fields.insert("summary".to_owned(), json!(summary));
         }
         output::line(&line);
@@ -144,18 +144,27 @@ pub(super) async fn down(context: Context, options: &Down) -> Result<u8, Failure
         false => options.ids.clone(),
     };
     // One that cannot be closed keeps no other from being closed.
-    let mut failed = None;
+    let (count, mut failed): (_, Vec<(String, Failure)>) = (ids.len(), Vec::new());
     for id in ids {
         match saturn.close(&id).await {
             Ok(()) => output::line(&json!({ "id": id, "status": "closed" })),
-            Err(error) => {
-                let failure = Failure::from(error);
-                output::say(false, &format!("cluster {id}: {}", failure.message()));
-                failed = Some(failure);
-            }
+            Err(error) => failed.push((id, Failure::from(error))),
         }
     }
-    failed.map_or(Ok(0), Err)
+    if count > 1 {
+        failed
+            .iter()
+            .for_each(|(id, failure)| output::words(&format!("cluster {id}: {}", failure.message())));
+    }
+    let failures = failed.len();
+    match failed.pop() {
+        None => Ok(0),
+        Some((_, only)) if count == 1 => Err(only),
+        Some((_, last)) => {
+            let words = format!("{failures} of {count} clusters could not be closed, and may cost");
+            Err(Failure::new(last.code(), words))
+        }
+    }
 }
 
 /// The ids of all that runs, if they are really meant.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use dask_client::{Pem, WorkerHealth};
@@ -10,11 +11,11 @@ use saturn_cloud::{Backoff, ClusterOptions, Error, GivenUp, Resource, SaturnClus
 use serde_json::json;
 
 use super::super::Context;
-use super::super::local::stopped;
 use super::cli::{Up, Verify};
 use super::shown::Shown;
 use crate::failure::{Failure, UNHEALTHY, UNUSABLE};
 use crate::output;
+use crate::signals::stopped;
 
 /// No question is asked less often than this.
 const LEAST_OFTEN: Duration = Duration::from_secs(60);
@@ -50,7 +51,7 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     let health = match outcome {
         Some(Ok(health)) => health,
         Some(Err(failure)) => {
-            output::say(context.quiet, &ending(&end(cluster).await));
+            tell_end(context, cluster).await;
             return Err(failure);
         }
         None => {
@@ -74,10 +75,10 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     }
     if ill > 0 {
         let failure = Failure::new(UNHEALTHY, format!("{ill} of {} workers are not healthy", health.len()));
-        output::say(context.quiet, &ending(&end(cluster).await));
+        tell_end(context, cluster).await;
         return Err(failure);
     }
-    stay(context, options, cluster, begun).await
+    stay(context, options, cluster, begun, interrupted).await
 }
 
 fn description(options: &Up) -> Result<saturn_cloud::ClusterBuilder, Failure> {
@@ -188,13 +189,17 @@ async fn end(cluster: SaturnCluster) -> Result<GivenUp, Error> {
     cluster.close().await.map(|()| GivenUp::Closed { id })
 }
 
-fn ending(end: &Result<GivenUp, Error>) -> String {
-    match end {
+/// Closes a cluster that was started for nothing, and says what became of it; in any case, if it may go on to cost.
+async fn tell_end(context: Context, cluster: SaturnCluster) {
+    match end(cluster).await {
         Ok(GivenUp::Left { id }) => {
-            format!("cluster {id} is left running; end it with: dask-rs saturn down {id}")
+            output::say(
+                false,
+                &format!("cluster {id} is left running; end it with: dask-rs saturn down {id}"),
+            );
         }
-        Ok(_) => "the cluster was closed".to_owned(),
-        Err(error) => error.to_string(),
+        Ok(_) => output::say(context.quiet, "the cluster was closed"),
+        Err(error) => output::say(false, &error.to_string()),
     }
 }
 
@@ -204,6 +209,7 @@ async fn stay(
     options: &Up,
     mut cluster: SaturnCluster,
     begun: Instant,
+    interrupted: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<u8, Failure> {
     let cost = cluster.cost_per_hour().map(|cost| format!(", about {cost:.2} USD/h")).unwrap_or_default();
     let Some(time) = options.close_after else {
@@ -219,7 +225,7 @@ async fn stay(
     output::say(context.quiet, &text);
     let died = tokio::select! {
         died = until_over(&cluster, options.poll, begun, time) => died,
-        () = stopped() => None,
+        () = interrupted => None,
     };
     let id = cluster.id().to_owned();
     let closed = cluster.close().await;
