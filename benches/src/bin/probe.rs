@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use dask_benches::{Cost, Failure, in_turns, once, quartiles, spread};
+use dask_benches::{Cost, Failure, Options, ended, in_turns, once, quartiles, show, spread, tell};
 use dask_local::LocalCluster;
 use serde_json::{Value as Json, json};
 
@@ -43,48 +43,9 @@ const TASKS: [Task; 2] = [
     },
 ];
 
-struct Options {
-    release: String,
-    rounds: usize,
-    program: Option<PathBuf>,
-    json: Option<PathBuf>,
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match measure().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "words for whoever runs it")]
-fn tell(text: &str) {
-    eprintln!("{text}");
-}
-
-#[expect(clippy::print_stdout, reason = "the result")]
-fn show(text: &str) {
-    println!("{text}");
-}
-
-fn options() -> Result<Options, Failure> {
-    let mut options = Options { release: "newest".to_owned(), rounds: 15, program: None, json: None };
-    let mut args = std::env::args().skip(1);
-    while let Some(name) = args.next() {
-        let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
-        match name.as_str() {
-            "--release" => options.release = value,
-            "--rounds" => options.rounds = value.parse::<usize>()?.max(3),
-            "--program" => options.program = Some(value.into()),
-            "--json" => options.json = Some(value.into()),
-            _ => return Err(format!("{name} is none of --release, --rounds, --program, --json").into()),
-        }
-    }
-    Ok(options)
+    ended(measure().await)
 }
 
 /// The program beside this one, built by the same profile.
@@ -99,7 +60,7 @@ fn beside() -> Result<PathBuf, Failure> {
 }
 
 async fn measure() -> Result<(), Failure> {
-    let options = options()?;
+    let options = Options::read(std::env::args().skip(1), 15)?;
     let program = options.program.clone().map_or_else(beside, Ok)?;
     let size = std::fs::metadata(&program)?.len();
     let cluster = LocalCluster::builder().release(&options.release).workers(2).start().await?;
@@ -115,19 +76,7 @@ async fn measure() -> Result<(), Failure> {
         results.push(report(task, &pairs));
     }
     show(&format!("program: {size} bytes"));
-    if let Some(path) = &options.json {
-        let result = json!({
-            "schema": "dask-rs/bench-probe/1",
-            "release": cluster.release(),
-            "python": cluster.environment().python_version.to_string(),
-            "rounds": options.rounds,
-            "program_bytes": size,
-            "debug_build": cfg!(debug_assertions),
-            "cpus": std::thread::available_parallelism().map_or(1, usize::from),
-            "results": results,
-        });
-        std::fs::write(path, format!("{result:#}\n"))?;
-    }
+    options.keep("dask-rs/bench-probe/1", &cluster, &results, json!({ "program_bytes": size }))?;
     cluster.stop().await?;
     Ok(())
 }

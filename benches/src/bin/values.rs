@@ -10,12 +10,12 @@
 //! ratio is taken, and the median of them and the middle half are told.
 
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use bytes::Bytes;
-use dask_benches::{Cost, Failure, in_turns, once, quartiles, spread};
+use dask_benches::{Cost, Failure, Options, ended, in_turns, once, quartiles, show, spread, tell};
 use dask_client::{Client, Data, Future, NdArray, py};
 use dask_local::LocalCluster;
 use dask_wire::{Encoding, Limits, Message};
@@ -92,12 +92,6 @@ struct Record {
     tags: Vec<Option<String>>,
 }
 
-struct Options {
-    release: String,
-    rounds: usize,
-    json: Option<PathBuf>,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -105,38 +99,7 @@ async fn main() -> ExitCode {
         ["--measure", task, address, directory] => measure(task, address, Path::new(directory)).await,
         _ => compare(args).await,
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "words for whoever runs it")]
-fn tell(text: &str) {
-    eprintln!("{text}");
-}
-
-#[expect(clippy::print_stdout, reason = "the result")]
-fn show(text: &str) {
-    println!("{text}");
-}
-
-fn options(args: Vec<String>) -> Result<Options, Failure> {
-    let mut options = Options { release: "newest".to_owned(), rounds: 9, json: None };
-    let mut args = args.into_iter();
-    while let Some(name) = args.next() {
-        let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
-        match name.as_str() {
-            "--release" => options.release = value,
-            "--rounds" => options.rounds = value.parse::<usize>()?.max(3),
-            "--json" => options.json = Some(value.into()),
-            _ => return Err(format!("{name} is none of --release, --rounds, --json").into()),
-        }
-    }
-    Ok(options)
+    ended(outcome)
 }
 
 /// Does one thing once, in this process, and tells the seconds.
@@ -223,8 +186,8 @@ fn told(cost: &Cost) -> Result<Told, Failure> {
 }
 
 async fn compare(args: Vec<String>) -> Result<(), Failure> {
-    let options = options(args)?;
-    let program = std::env::current_exe()?;
+    let options = Options::read(args, 9)?;
+    let program = options.program.clone().map_or_else(std::env::current_exe, Ok)?;
     let cluster = LocalCluster::builder().release(&options.release).workers(1).start().await?;
     let address = cluster.address();
     let directory = tempfile::tempdir()?;
@@ -253,18 +216,7 @@ async fn compare(args: Vec<String>) -> Result<(), Failure> {
         let pairs = in_turns(options.rounds, || told(&once(ours(task))?), || told(&once(ours("copy"))?))?;
         results.push(report(task, &format!("256 MB array, {task} beside a plain copy"), "copy", &pairs));
     }
-    if let Some(path) = &options.json {
-        let result = json!({
-            "schema": "dask-rs/bench-values/1",
-            "release": cluster.release(),
-            "python": cluster.environment().python_version.to_string(),
-            "rounds": options.rounds,
-            "debug_build": cfg!(debug_assertions),
-            "cpus": std::thread::available_parallelism().map_or(1, usize::from),
-            "results": results,
-        });
-        std::fs::write(path, format!("{result:#}\n"))?;
-    }
+    options.keep("dask-rs/bench-values/1", &cluster, &results, json!({}))?;
     cluster.stop().await?;
     Ok(())
 }
