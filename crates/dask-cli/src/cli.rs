@@ -22,10 +22,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "dask-rs", bin_name = "dask-rs", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// How results are printed on stdout.
-    #[arg(short, long, value_enum, default_value_t = Format::Text, global = true)]
+    #[arg(short, long, value_enum, default_value_t = Format::Text, global = true, display_order = 900)]
     pub(crate) output: Format,
     /// Says nothing on stderr but errors.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) command: Command,

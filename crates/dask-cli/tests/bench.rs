@@ -13,9 +13,10 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use common::{Run, cluster, finish, run_on};
+use common::{Run, cluster, finish, program, run_on};
 use serde_json::{Value as Json, json};
 
 #[track_caller]
@@ -211,5 +212,38 @@ async fn the_oldest_release_can_be_measured_too() {
     assert_eq!(result["environment"]["dialect"], json!("tasks"));
     let text = run_on(&cluster, &["bench", "--tasks", "5", "--warmup", "0s"]).exits(0);
     assert!(text.stdout.contains("requests/s") && text.stdout.contains("in_memory"), "{text:#?}");
+    cluster.stop().await.unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ctrl_c_keeps_from_being_planned_is_not_missed() {
+    let cluster = cluster("2026.8.0").await;
+    let mut bench = program();
+    bench.args(["bench", "--rate", "20", "--duration", "10m", "--warmup", "0s", "-o", "json"]);
+    bench.env("DASK_SCHEDULER_ADDRESS", cluster.address()).stdin(Stdio::null());
+    let bench = bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The scheduler notes what a client has it do, some things for each request: this many mean that some are done.
+    let noted = || {
+        let topics = run_on(&cluster, &["events", "-o", "json"]).exits(0).json();
+        let of_clients = topics.as_array().unwrap().iter();
+        let of_clients =
+            of_clients.filter(|topic| topic["topic"].as_str().unwrap().starts_with("Client-rs-"));
+        of_clients.map(|topic| topic["events"].as_u64().unwrap()).sum::<u64>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while noted() < 40 {
+        assert!(Instant::now() < deadline, "nothing is done");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(Command::new("kill").args(["-INT", &bench.id().to_string()]).status().unwrap().success());
+    let output = bench.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("interrupted"), "{output:?}");
+    let result: Json = serde_json::from_slice(&output.stdout).unwrap();
+    fits_schema(&result);
+    assert_eq!(counts(&result, "planned"), counts(&result, "sent") + counts(&result, "missed"));
+    let due = result["elapsed_ns"].as_u64().unwrap() * 20 / 1_000_000_000 + 1;
+    assert!(counts(&result, "planned") <= due, "{due}: {}", result["counts"]);
     cluster.stop().await.unwrap();
 }

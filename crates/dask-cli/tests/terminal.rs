@@ -105,16 +105,14 @@ async fn the_screen_leaves_also_when_the_scheduler_hangs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn latency_is_one_live_line_within_the_width() {
     let cluster = cluster(NEWEST).await;
-    let terminal = Terminal::run(on_cluster(
-        &cluster,
-        &["latency", "--count", "40", "--interval", "50ms", "--no-tasks"],
-    ));
+    let terminal = Terminal::run(on_cluster(&cluster, &["latency", "--count", "40", "--interval", "50ms"]));
     let (code, seen) = terminal.end();
     assert_eq!(code, 0, "{seen:?}");
-    // One line, written over itself and cut, then the table with every phase.
+    // One line with every step, written over itself, then the table.
     let live: Vec<&str> = seen.split('\r').filter(|line| line.contains("(max ")).collect();
     let width = |line: &&str| line.replace("\u{1b}[2K", "").trim().chars().count();
     assert!(!live.is_empty() && live.iter().all(|line| width(line) <= 100), "{live:?}");
+    assert!(live.iter().any(|line| line.contains("in_memory ") && line.contains("fetch ")), "{live:?}");
     assert!(!pty::screen(&seen).contains("(max "), "{seen:?}");
     assert!(seen.contains("handshake") && seen.contains("phase"), "{seen:?}");
     cluster.stop().await.unwrap();

@@ -52,7 +52,12 @@ impl Plan {
 
     /// How many requests the open model plans; `None` in the closed one unless it is told.
     fn planned(&self) -> Option<u64> {
-        let by_time = match (self.rate, self.duration) {
+        self.planned_within(self.duration)
+    }
+
+    /// As many as that if it takes no longer than this.
+    fn planned_within(&self, time: Option<Duration>) -> Option<u64> {
+        let by_time = match (self.rate, time) {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -148,7 +153,14 @@ impl<'a> Load<'a> {
         }
         bar.finish_and_clear();
         record.elapsed = start.elapsed();
-        record.planned = self.plan.planned().unwrap_or(record.sent).max(record.sent);
+        let time = match self.plan.duration {
+            // What would have been planned after that is not missed.
+            duration if record.interrupted => {
+                Some(duration.map_or(record.elapsed, |it| it.min(record.elapsed)))
+            }
+            duration => duration,
+        };
+        record.planned = self.plan.planned_within(time).unwrap_or(record.sent).max(record.sent);
         if self.plan.rate.is_some() {
             record.missed = record.planned - record.sent;
         } else {

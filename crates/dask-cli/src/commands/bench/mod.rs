@@ -88,6 +88,9 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
     let traffic = Traffic::between(&before, &client.statistics());
     client.close().await;
     let record = record?;
+    if record.interrupted {
+        output::say(context.quiet, "interrupted: this is what was measured until then");
+    }
 
     let mut report = Report::new(options, &plan, &work, environment, &record, traffic);
     if let Some(old) = &old {
