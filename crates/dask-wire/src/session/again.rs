@@ -205,11 +205,11 @@ impl<'o> Round<'_, 'o> {
                 None => true,
             });
             possible.sort_unstable_by_key(|(_, at, ..)| *at);
-            // The same key may stand in several of them.
-            possible.retain(|(_, _, (_, key), _)| here.insert(key));
             let mine: HashSet<&Key> = possible.iter().map(|(_, _, (_, key), _)| *key).collect();
             let is_wanted = |key: &&Key| mine.contains(*key) && self.wanted.contains(&(number, *key));
             wanted.extend(submission.wanted.iter().filter(is_wanted).cloned());
+            // The same key may stand in several of them: one task, which whoever wants it shares.
+            possible.retain(|(_, _, (_, key), _)| here.insert(key));
             tasks.extend(possible.into_iter().map(|(_, _, place, task)| (place, task)));
             fifo_timeout = fifo_timeout.or(submission.fifo_timeout);
         }

@@ -86,6 +86,22 @@ fn what_a_held_key_takes_is_computed_again_though_nobody_holds_it() {
 }
 
 #[test]
+fn a_key_of_two_graphs_that_go_together_is_still_wanted() {
+    let mut session = session("2.30.1");
+    session.submit(submission(&[("a", &[]), ("b", &["a"])], &["b"])).unwrap();
+    // The same task again, this time wanted, and one that takes what nobody will hold.
+    session.submit(submission(&[("a", &[]), ("c", &["b"])], &["a", "c"])).unwrap();
+    session.take_outgoing();
+    session.release(&Key::from("b"));
+    cut(&mut session);
+    let (graphs, mut wanted) = asked(&mut session);
+    wanted.sort();
+    assert_eq!(graphs, [["a", "b", "c"]]);
+    // What is not wanted is never heard of, and its future would wait without end.
+    assert_eq!(wanted, ["a", "c"]);
+}
+
+#[test]
 fn what_takes_data_that_is_gone_is_lost_and_says_why() {
     let mut session = session("2.30.1");
     session.expect(&Key::from("data"));
