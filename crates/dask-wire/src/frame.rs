@@ -24,8 +24,9 @@ const CHUNK: usize = 64 * 1024;
 /// A frame's buffer starts at no more than this and grows with what has arrived.
 const FIRST_ALLOCATION: usize = 64 << 20;
 /// Frames of no less than this that have one length, and the rest after them, are taken for one value cut up: Dask does
-/// so at 64 MiB (`distributed.comm.shard`).
-const SHARD: usize = 1 << 20;
+/// so at 64 MiB (`distributed.comm.shard`), or up to an item below. Smaller ones are more likely several results of one
+/// size, which would keep each other in memory.
+const SHARD: usize = 32 << 20;
 
 /// Turns the bytes of a stream into messages, each a list of frames.
 ///
@@ -41,6 +42,8 @@ pub struct FrameReader {
     state: State,
     /// Buffers of several frames of the message.
     runs: Vec<Bytes>,
+    /// The shortest frames that such a buffer is for.
+    shard: usize,
 }
 
 #[derive(Debug)]
@@ -65,10 +68,10 @@ struct Large {
 
 impl Large {
     /// For the first of these frames, and those after it that continue it.
-    fn of(lengths: &[usize]) -> Option<Self> {
+    fn of(lengths: &[usize], shard: usize) -> Option<Self> {
         let (&first, rest) = lengths.split_first()?;
-        let same = if first < SHARD { 0 } else { rest.iter().take_while(|length| **length == first).count() };
-        let last = rest.get(same).filter(|last| first >= SHARD && **last > 0 && **last < first);
+        let same = if first < shard { 0 } else { rest.iter().take_while(|length| **length == first).count() };
+        let last = rest.get(same).filter(|last| first >= shard && **last > 0 && **last < first);
         let frames = 1 + same + usize::from(last.is_some());
         let length = lengths.iter().take(frames).try_fold(0usize, |all, length| all.checked_add(*length))?;
         Some(Self { buffer: BytesMut::with_capacity(first.min(FIRST_ALLOCATION)), length, frames })
@@ -78,7 +81,14 @@ impl Large {
 impl FrameReader {
     /// A reader for a server's side of a connection whose framing is still unknown.
     pub fn new(limits: Limits) -> Self {
-        Self { framing: None, limits, inbox: BytesMut::new(), state: State::Idle, runs: Vec::new() }
+        Self {
+            framing: None,
+            limits,
+            inbox: BytesMut::new(),
+            state: State::Idle,
+            runs: Vec::new(),
+            shard: SHARD,
+        }
     }
 
     /// A reader for a stream whose framing is known.
@@ -164,7 +174,8 @@ impl FrameReader {
                         } else if self.inbox.len() >= length {
                             frames.push(self.inbox.split_to(length).freeze());
                         } else if length > CHUNK {
-                            let mut filling = Large::of(lengths.get(frames.len()..).unwrap_or_default())
+                            let rest = lengths.get(frames.len()..).unwrap_or_default();
+                            let mut filling = Large::of(rest, self.shard)
                                 .ok_or_else(|| WireError::malformed("frames that no machine can hold"))?;
                             filling.buffer.put(self.inbox.split());
                             *large = Some(filling);
@@ -367,7 +378,7 @@ mod tests {
 
     #[test]
     fn frames_that_continue_each_other_share_a_buffer() {
-        let shard = SHARD + 8;
+        let shard = (1 << 20) + 8;
         let frame = |length: usize, byte| Bytes::from(vec![byte; length]);
         let frames =
             [frame(10, 0), frame(shard, 1), frame(shard, 2), frame(5, 3), frame(shard, 4), frame(70_000, 5)];
@@ -375,6 +386,7 @@ mod tests {
         let bytes = [wire(Framing::Prefixed, &frames), wire(Framing::Prefixed, &alone)].concat();
         for step in [1 << 16, 1 << 30] {
             let mut reader = FrameReader::with_framing(Framing::Prefixed, Limits::default());
+            reader.shard = 1 << 20;
             let (mut rest, mut seen) = (&bytes[..], Vec::new());
             while !rest.is_empty() {
                 let mut space = reader.space();
@@ -395,6 +407,14 @@ mod tests {
                 assert_eq!(runs[0][shard..].as_ptr(), first[2].as_ptr());
             }
         }
+    }
+
+    #[test]
+    fn results_of_one_size_do_not_keep_each_other_in_memory() {
+        let frames = [Bytes::from(vec![1; 4 << 20]), Bytes::from(vec![2; 4 << 20])];
+        let mut reader = FrameReader::with_framing(Framing::Prefixed, Limits::default());
+        assert_eq!(feed(&mut reader, &wire(Framing::Prefixed, &frames), 1 << 16).unwrap(), [frames.to_vec()]);
+        assert!(reader.take_runs().is_empty());
     }
 
     #[test]
