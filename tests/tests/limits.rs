@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dask_client::{Client, Direct, ErrorKind, Future, Gathered, Graph, py, python_module};
-use dask_live_tests::{PATIENCE, TestCluster, fake, releases};
+use dask_client::{Client, Direct, ErrorKind, Future, Gathered, Graph, Reconnect, py, python_module};
+use dask_live_tests::fake::{self, Caller, Liar};
+use dask_live_tests::{PATIENCE, TestCluster, releases};
 use dask_local::Protocol;
+use dask_wire::{Payload, Value};
 use serde::{Serialize, Serializer};
+use tokio::sync::watch;
 
 async fn patiently<T>(what: &str, work: impl StdFuture<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, work).await {
@@ -222,4 +225,166 @@ async fn waiting_for_a_connection_is_not_a_worker_out_of_reach() {
     assert_eq!((client.statistics().results_direct, client.statistics().results_relayed), (1, 0));
     client.close().await;
     cluster.cluster.stop().await.unwrap();
+}
+
+/// A gathered reply of the bytes of one result.
+fn gathered(key: Value<'static>) -> Value<'static> {
+    let data: Value<'_> = [(key, Payload::bytes("the first"))].into_iter().collect();
+    [("status", Value::from("OK")), ("data", data)].into_iter().collect()
+}
+
+/// Tells that the first task of each graph is done, and under which key.
+async fn all_done(mut caller: Caller, keys: &watch::Sender<Vec<Value<'static>>>, done: usize) {
+    while let Some(message) = caller.next().await {
+        let value = message.value().unwrap();
+        for op in value.as_array().unwrap_or_default() {
+            if op.get("op").and_then(Value::as_str) != Some("update-graph") {
+                continue;
+            }
+            let key = op.get("keys").unwrap().as_array().unwrap()[0].clone().into_owned();
+            keys.send_modify(|keys| keys.push(key.clone()));
+            if keys.borrow().len() <= done {
+                let done: Value<'_> = [("op", "key-in-memory".into()), ("key", key)].into_iter().collect();
+                caller.send(&Value::Array(vec![done])).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_scheduler_that_collects_for_long_is_asked_even_when_no_connection_is_free() {
+    let (keys, first) = watch::channel(Vec::<Value<'static>>::new());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let answer = move |op: String, mut caller: Caller| {
+        let (first, asked) = (first.clone(), Arc::clone(&count));
+        async move {
+            if op == "ncores" {
+                asked.fetch_add(1, Ordering::SeqCst);
+                caller.send(&Value::Map(Vec::new())).await;
+            } else {
+                assert_eq!(op, "gather");
+                // Until it was asked twice whether it is there.
+                while asked.load(Ordering::SeqCst) < 2 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                let key = first.borrow()[0].clone();
+                caller.send(&gathered(key)).await;
+            }
+            Some(caller)
+        }
+    };
+    let keys = Arc::new(keys);
+    let stream = move |caller| {
+        let keys = Arc::clone(&keys);
+        async move { all_done(caller, &keys, 1).await }
+    };
+    let address = Liar::new("2026.8.0").listen_and_answer(answer, stream).await;
+    let builder = Client::builder().address(address).direct(Direct::Never).connections(1);
+    let client = builder.rpc_timeout(Duration::from_millis(500)).connect().await.unwrap();
+    let _: Gathered = patiently("the result", client.call(py("builtins:bytes")).into_future()).await.unwrap();
+    assert!(asked.load(Ordering::SeqCst) >= 2);
+}
+
+#[tokio::test]
+async fn a_result_that_comes_after_its_deadline_is_not_taken_for_another() {
+    let (keys, first) = watch::channel(Vec::<Value<'static>>::new());
+    let (release, released) = watch::channel(false);
+    let answer = move |_: String, mut caller: Caller| {
+        let (first, mut released) = (first.clone(), released.clone());
+        async move {
+            drop(released.wait_for(|released| *released).await);
+            let key = first.borrow()[0].clone();
+            caller.send(&gathered(key)).await;
+            Some(caller)
+        }
+    };
+    let keys = Arc::new(keys);
+    let stream = move |caller| {
+        let keys = Arc::clone(&keys);
+        async move { all_done(caller, &keys, 1).await }
+    };
+    let address = Liar::new("2026.8.0").listen_and_answer(answer, stream).await;
+    let client = Client::builder().address(address).direct(Direct::Never).connect().await.unwrap();
+    let slow: Future<Gathered> = client.submit(py("builtins:bytes")).await.unwrap();
+    patiently("the first", slow.finished()).await.unwrap();
+    let mut stream = client.as_completed([slow]).deadline(Duration::from_millis(100));
+    let (_, late) = patiently("the deadline", stream.next()).await.unwrap();
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
+    // One that is never done comes in its place.
+    let open: Future<Gathered> = client.submit(py("builtins:bytes").arg(1)).await.unwrap();
+    stream.push(open);
+    release.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (_, result) = patiently("the second", stream.next()).await.unwrap();
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(patiently("the end", stream.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_result_that_vanishes_is_not_waited_for_beyond_the_deadline() {
+    let keys = Arc::new(watch::Sender::new(Vec::new()));
+    let stream = move |caller| {
+        let keys = Arc::clone(&keys);
+        async move { all_done(caller, &keys, 1).await }
+    };
+    // It has the first result, it says, but never gives it; and says nothing of it when asked.
+    let reply = |op: &str| {
+        let gone: Value<'_> =
+            [("status", Value::from("error")), ("keys", Value::Array(Vec::new()))].into_iter().collect();
+        (op == "gather").then_some(gone)
+    };
+    let address = fake::scheduler(reply, stream).await;
+    let builder = Client::builder().address(address).direct(Direct::Never);
+    let client = builder.connect().await.unwrap();
+    let vanished: Future<Gathered> = client.submit(py("builtins:bytes")).await.unwrap();
+    patiently("the first", vanished.finished()).await.unwrap();
+    let open: Future<Gathered> = client.submit(py("builtins:bytes").arg(1)).await.unwrap();
+    let futures = [vanished, open];
+    let each = client.gather(&futures).deadline(Duration::from_millis(100)).each();
+    let each = tokio::time::timeout(PATIENCE, each).await.expect("it waits beyond its deadline");
+    for (future, result) in futures.iter().zip(each) {
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), error.key()), (ErrorKind::Timeout, Some(future.key())), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn times_too_long_for_a_clock_are_no_limit() {
+    let streams = Arc::new(AtomicUsize::new(0));
+    let stream = move |mut caller: Caller| {
+        let first = streams.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            caller.next().await;
+            if !first {
+                while caller.next().await.is_some() {}
+            }
+        }
+    };
+    let reply = |op: &str| match op {
+        "queue_create" => Some(Value::Nil),
+        "queue_get" => Some([("type", "msgpack"), ("value", "x")].into_iter().collect()),
+        "get_task_status" => None,
+        _ => Some([("tcp://10.0.0.1:1", 1)].into_iter().collect()),
+    };
+    let address = fake::scheduler(reply, stream).await;
+    let long = Duration::MAX;
+    let mut reconnect = Reconnect::default();
+    reconnect.within = long;
+    let builder = Client::builder().address(address).connect_timeout(long).rpc_timeout(long);
+    let builder = builder.heartbeat(long).room_timeout(long).tcp_timeout(long).reconnect(reconnect);
+    let client = patiently("connecting", builder.connect()).await.unwrap();
+    assert_eq!(patiently("workers", client.wait_for_workers(1, long)).await.unwrap(), 1);
+    let future: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
+    let lost = patiently("the loss", future.result().deadline(long).into_future()).await.unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::Lost, "{lost}");
+    // Reached again.
+    let again: Future<i64> =
+        patiently("the next", client.submit(py("operator:add").args((1, 2)))).await.unwrap();
+    assert_eq!(client.statistics().reconnects, 1);
+    let queue = client.queue("q", 0).await.unwrap();
+    let items = patiently("items", queue.get_many::<String>(2, long)).await.unwrap();
+    assert_eq!(items.len(), 2);
+    drop(again);
+    patiently("closing", client.close()).await;
 }

@@ -19,6 +19,7 @@ use crate::client::{Client, Handle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::future::Future;
 use crate::gather::{ATTEMPTS, Fetched, Tally, gather_span, pause_before};
+use crate::limit::from_now;
 use crate::wait::read;
 use crate::watch::Watch;
 
@@ -30,8 +31,6 @@ const BULKY_BATCH: usize = 4;
 const FETCHES: usize = 4;
 /// Results fetched and not yet taken, above which no more are fetched.
 const AHEAD: usize = 2 * BATCH;
-/// A time so far away that it never comes: thirty years.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 impl Client {
     /// The futures with their results, each as soon as it is there, as a stream. A task that failed comes with its error.
@@ -119,9 +118,7 @@ impl std::fmt::Debug for Deadline {
 
 impl Deadline {
     pub(crate) fn new(after: Duration) -> Self {
-        // As tokio does it with what lies beyond its clock.
-        let until = Instant::now().checked_add(after).unwrap_or_else(|| Instant::now() + FAR);
-        Self { after, until, sleep: None, diagnosing: None, error: None }
+        Self { after, until: from_now(after), sleep: None, diagnosing: None, error: None }
     }
 
     /// Whether time is up.
@@ -261,7 +258,9 @@ impl<T, R> Harvest<T, R> {
     pub(crate) fn give_up(&mut self, error: &Error, after: Duration) -> Option<Ripe<T, R>> {
         let more = self.slots.iter().skip(self.given_up).position(Option::is_some)?;
         self.given_up += more;
-        let (tag, future) = self.take(u32::try_from(self.given_up).ok()?)?;
+        // Its place is not used again: what is still under way for this one must not be taken for another's result.
+        let Slot { tag, future, .. } = self.slots.get_mut(self.given_up)?.take()?;
+        self.len -= 1;
         let error = error.of_another(future.key(), after);
         Some((tag, future, Err(error)))
     }

@@ -8,6 +8,7 @@ use dask_wire::{Feature, Peer, Request, Value};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::fresh_id;
+use crate::limit::from_now;
 use crate::plain::seconds;
 use crate::run::Place;
 
@@ -107,6 +108,7 @@ impl Client {
         shared.stream().await?;
         let mut restarts = shared.restarts.subscribe();
         restarts.borrow_and_update();
+        let mut until = from_now(within);
         if shared.dialect().has(Feature::RestartRpc) {
             let request = shared
                 .request("restart")?
@@ -114,7 +116,10 @@ impl Client {
                 .with("timeout", seconds(Some(within)))?
                 .with("wait_for_workers", wait)?
                 .with_if_taken("stimulus_id", stimulus("restart"));
-            shared.rpc_within(request, within + shared.settings.rpc_timeout).await?;
+            // The scheduler's clock decides; only one that is silent is given up, later.
+            let silent = within.saturating_add(shared.settings.rpc_timeout);
+            until = from_now(silent);
+            shared.rpc_within(request, silent).await?;
         } else {
             let request = shared.dialect().request(Peer::Stream, "restart")?;
             let message = request.with("timeout", seconds(Some(within)))?.into_stream()?;
@@ -128,7 +133,7 @@ impl Client {
                 }
             }
         };
-        let told = tokio::time::timeout(within, told).await;
+        let told = tokio::time::timeout_at(until, told).await;
         told.map_err(|_| Error::timeout(format_args!("restarting {}", self.address()), within))?
     }
 
@@ -154,7 +159,8 @@ impl Client {
             .with("wait_for_workers", true)?
             .with("on_error", "return")?
             .with("stimulus_id", stimulus("restart-workers"))?;
-        let reply = shared.rpc_within(request, within + shared.settings.rpc_timeout).await?;
+        let silent = within.saturating_add(shared.settings.rpc_timeout);
+        let reply = shared.rpc_within(request, silent).await?;
         let value = reply.value()?;
         value.to().map_err(|error| reply.unexpected(error))
     }

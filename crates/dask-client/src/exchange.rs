@@ -42,9 +42,10 @@ impl Shared {
     /// As [`Shared::rpc`] with another deadline.
     pub(crate) async fn rpc_within(&self, request: Request, deadline: Duration) -> Result<Reply> {
         let op = request.op();
-        let late = || Error::timeout(format_args!("op {op:?} at {}", self.address), deadline);
-        let request = timeout(deadline, self.renewed(request)).await.map_err(|_| late())??;
-        self.rpc_at(&self.address, request, deadline).await
+        // One time for both: asking who answers now is a part of the request.
+        let work = async { self.rpc_at(&self.address, self.renewed(request).await?, deadline).await };
+        let late = |_| Error::timeout(format_args!("op {op:?} at {}", self.address), deadline);
+        timeout(deadline, work).await.map_err(late)?
     }
 
     /// One request to any server of the cluster.
@@ -90,9 +91,11 @@ impl Shared {
                 if let Some(outcome) = moved.wait_for(call.as_mut(), stall).await {
                     break outcome?;
                 }
+                // Takes no room: all of it may be taken by transfers such as this one.
                 let alive = self.request("ncores")?.into_rpc()?;
-                let alive = self.pool.call(&self.address, "ncores", &alive, stall);
-                alive.instrument(rpc_span("ncores", &self.address)).await.map_err(|_| late())?;
+                let alive = timeout(stall, self.pool.call_waiting(&self.address, &alive));
+                let alive = alive.instrument(rpc_span("ncores", &self.address)).await;
+                alive.map_err(|_| late())?.map_err(|_| late())?;
             }
         };
         lease.done();

@@ -72,30 +72,39 @@ impl Client {
         let span = gather_span(keys.iter().copied());
         let work = async {
             all_finished(self.shared(), keys).await?;
-            self.fetch_there(keys, &span).await.into_iter().collect()
+            self.fetch_there(keys, None, &span).await.into_iter().collect()
         };
         work.instrument(span.clone()).await
     }
 
-    /// Waits for keys and fetches what there is, in their order.
-    async fn fetch_each(&self, keys: &[&Key]) -> Vec<Result<Arc<Decoded>>> {
+    /// Waits for keys, until the limit, and fetches what there is, in their order.
+    async fn fetch_each(&self, keys: &[&Key], limit: Option<Limit>) -> Vec<Result<Arc<Decoded>>> {
         let span = gather_span(keys.iter().copied());
-        self.fetch_there(keys, &span).instrument(span.clone()).await
+        self.fetch_there(keys, limit, &span).instrument(span.clone()).await
     }
 
-    async fn fetch_there(&self, keys: &[&Key], span: &tracing::Span) -> Vec<Result<Arc<Decoded>>> {
+    /// Fetching itself may outlast the limit. What is open by then, or again, is not waited for any longer.
+    async fn fetch_there(
+        &self,
+        keys: &[&Key],
+        limit: Option<Limit>,
+        span: &tracing::Span,
+    ) -> Vec<Result<Arc<Decoded>>> {
         let shared = self.shared();
         let mut tally = Tally::default();
         let mut found: HashMap<Key, Result<Arc<Decoded>>> = HashMap::with_capacity(keys.len());
         let mut rest: Vec<&Key> = keys.to_vec();
         for attempt in 0..ATTEMPTS {
             pause_before(attempt).await;
-            all_or_first(shared, &rest, false).await;
+            let late = wait_until(shared, &rest, limit).await;
             let mut there = Vec::with_capacity(rest.len());
             for key in rest.drain(..) {
-                match shared.outcome(key) {
-                    Ok(_) => there.push(key.clone()),
-                    Err(error) => drop(found.insert(key.clone(), Err(error))),
+                match (shared.outcome(key), &late) {
+                    (Ok(false), Some((late, after))) => {
+                        drop(found.insert(key.clone(), Err(late.of_another(key, *after))));
+                    }
+                    (Ok(_), _) => there.push(key.clone()),
+                    (Err(error), _) => drop(found.insert(key.clone(), Err(error))),
                 }
             }
             for (key, fetched) in shared.fetch_round(&there, &mut tally).await {
@@ -115,6 +124,19 @@ impl Client {
             |key: &&Key| found.get(*key).cloned().unwrap_or_else(|| Err(Error::vanished(key, ATTEMPTS)));
         keys.iter().map(result).collect()
     }
+}
+
+/// Waits until all of these keys have an outcome. When the limit passes first: its error for the first of those that have
+/// none, and the time there was.
+async fn wait_until(shared: &Shared, keys: &[&Key], limit: Option<Limit>) -> Option<(Error, Duration)> {
+    let all = all_or_first(shared, keys, false);
+    let Some(limit) = limit else {
+        all.await;
+        return None;
+    };
+    tokio::time::timeout_at(limit.until(), all).await.err()?;
+    let open = keys.iter().find(|key| shared.is_pending(key))?;
+    Some((shared.timed_out(open, limit.after()).await, limit.after()))
 }
 
 /// Waits longer before each attempt: a worker's death takes a moment to be noticed.
@@ -145,27 +167,9 @@ impl<'a, R: FromPython + Send + 'a> Gather<'a, R> {
     pub fn each(self) -> BoxFuture<'a, Vec<Result<R>>> {
         let Self { client, futures, deadline } = self;
         Box::pin(async move {
-            let shared = client.shared();
-            let mut late = None;
-            if let Some(deadline) = deadline {
-                // The wait ends either way; those that are open then get its error.
-                late = match client.wait(futures).deadline(deadline).await {
-                    Ok(waited) => waited.timeout,
-                    Err(error) => Some(error),
-                };
-            }
-            let after = deadline.unwrap_or_default();
-            let open = |future: &Future<R>| late.is_some() && shared.is_pending(future.key());
-            let keys: Vec<&Key> = futures.iter().filter(|future| !open(future)).map(Future::key).collect();
-            let mut found: HashMap<&Key, Result<Arc<Decoded>>> =
-                keys.iter().copied().zip(client.fetch_each(&keys).await).collect();
-            let late = late.unwrap_or_else(Error::closed);
-            let result = |future: &Future<R>| match found.get_mut(future.key()) {
-                Some(Ok(result)) => read(future.key(), Arc::clone(result)),
-                Some(Err(error)) => Err(error.clone()),
-                None => Err(late.of_another(future.key(), after)),
-            };
-            futures.iter().map(result).collect()
+            let keys: Vec<&Key> = futures.iter().map(Future::key).collect();
+            let found = client.fetch_each(&keys, deadline.map(Limit::new)).await;
+            found.into_iter().zip(keys).map(|(found, key)| read(key, found?)).collect()
         })
     }
 

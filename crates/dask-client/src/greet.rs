@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use dask_wire::{Dialect, Release, Value};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tracing::Instrument;
 
 use crate::error::{Error, Result};
 use crate::exchange::rpc_span;
+use crate::limit::from_now;
 use crate::net::address::Address;
 use crate::net::comm::Comm;
 
@@ -33,6 +34,7 @@ pub(crate) fn known_dialect(address: &Address, release: Release) -> Dialect {
 /// # Errors
 /// The answer does not come, or is not a scheduler's: workers and nannies speak the same protocol.
 pub(crate) async fn ask_release(comm: &mut Comm, address: &Address, deadline: Duration) -> Result<Release> {
+    let until = from_now(deadline);
     let late = |op: &str| Error::timeout(format_args!("op {op:?} at {address}"), deadline);
     // The ops that are needed before the release is known; every release has them. Both go before either is answered, so
     // they take one round trip: who holds no keys at all is something that a scheduler knows, and nobody else.
@@ -42,10 +44,10 @@ pub(crate) async fn ask_release(comm: &mut Comm, address: &Address, deadline: Du
         Ok::<_, Error>((comm.reader.expect().await?, comm.reader.expect().await?))
     };
     let questions = questions.instrument(rpc_span("versions", address));
-    let (versions, who_has) = timeout(deadline, questions).await.map_err(|_| late("versions"))??;
+    let (versions, who_has) = timeout_at(until, questions).await.map_err(|_| late("versions"))??;
     let wire = |error| Error::wire(address, error);
     if who_has.value().map_err(wire)?.as_map().is_none() {
-        let reply = timeout(deadline, comm.call(&request("identity", None))).await;
+        let reply = timeout_at(until, comm.call(&request("identity", None))).await;
         let reply = reply.map_err(|_| late("identity"))??;
         let identity = reply.value().map_err(wire)?;
         let text = |name: &str| identity.get(name).and_then(Value::as_str);

@@ -8,6 +8,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::Shared;
 use crate::error::Result;
 
+/// A time so far away that it never comes: thirty years, as tokio has it.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// The moment after this time. What is too long for the clock is long enough.
+pub(crate) fn from_now(after: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(after).unwrap_or_else(|| now + FAR)
+}
+
 /// A deadline that has begun to run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
@@ -18,10 +27,7 @@ pub(crate) struct Limit {
 impl Limit {
     /// Runs from now on.
     pub(crate) fn new(after: Duration) -> Self {
-        let now = Instant::now();
-        // What is too long for the clock is long enough.
-        let until = now.checked_add(after).unwrap_or_else(|| now + Duration::from_secs(86400 * 365));
-        Self { after, until }
+        Self { after, until: from_now(after) }
     }
 
     /// All of it, as the caller gave it.

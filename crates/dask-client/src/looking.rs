@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dask_wire::{Key, Value};
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
@@ -193,7 +193,6 @@ impl Client {
             Ok(request) => request.op(),
             Err(_) => "ncores",
         };
-        let limit = within.map(|within| Instant::now() + within);
         let mut pause = Duration::from_millis(20);
         let mut found = None;
         let look = async {
@@ -207,8 +206,8 @@ impl Client {
                 pause = (pause * 2).min(Duration::from_millis(500));
             }
         };
-        let (Some(limit), Some(within)) = (limit, within) else { return look.await };
-        match tokio::time::timeout_at(limit, look).await {
+        let Some(within) = within else { return look.await };
+        match tokio::time::timeout(within, look).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,

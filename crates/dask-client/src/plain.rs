@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::Shared;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limit::from_now;
 
 /// What a value given to shared state is sent as.
 pub(crate) enum Sent {
@@ -150,7 +151,7 @@ impl Shared {
             Some(false) => return self.outcome_if_gone(key),
             Some(true) => (),
         }
-        let limit = Instant::now() + self.settings.rpc_timeout;
+        let limit = from_now(self.settings.rpc_timeout);
         let mut pause = Duration::from_millis(2);
         loop {
             let keys: Value<'_> = [key].into_iter().collect();

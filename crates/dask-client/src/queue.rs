@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::client::{Client, Handle};
 use crate::error::{ErrorKind, Result};
 use crate::item::Item;
+use crate::limit::from_now;
 use crate::plain::{Sent, kept_by_scheduler, seconds, to_the_end};
 use crate::reply::Reply;
 
@@ -109,7 +110,7 @@ impl Queue {
         count: usize,
         within: impl Into<Option<Duration>>,
     ) -> Result<Vec<Item<R>>> {
-        let until = within.into().map(|within| Instant::now() + within);
+        let until = within.into().map(from_now);
         let mut taken = Vec::new();
         while taken.len() < count {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::rpc_span;
 use crate::greet::{ask_release, warn_if_unknown};
 use crate::life::{ClientEvent, Stage};
+use crate::limit::from_now;
 use crate::net::comm::{Comm, CommReader, CommWriter};
 use crate::watch::Waiter;
 
@@ -147,16 +148,16 @@ pub(crate) fn deliver(shared: &Shared, message: &Message) -> Result<(), dask_wir
 async fn write(shared: &Shared, writer: &mut CommWriter) -> Error {
     let cell = &shared.session;
     let mut heartbeat = cell.heartbeat.subscribe();
-    let mut next_beat = Instant::now() + *heartbeat.borrow_and_update();
+    let mut next_beat = from_now(*heartbeat.borrow_and_update());
     loop {
         let batch = tokio::select! {
             batch = next_batch(cell) => batch,
             () = sleep_until(next_beat) => {
-                next_beat = Instant::now() + *heartbeat.borrow();
+                next_beat = from_now(*heartbeat.borrow());
                 Value::Array(vec![Value::Map(vec![("op".into(), "heartbeat-client".into())])])
             }
             Ok(()) = heartbeat.changed() => {
-                next_beat = Instant::now() + *heartbeat.borrow_and_update();
+                next_beat = from_now(*heartbeat.borrow_and_update());
                 continue;
             }
         };
@@ -285,11 +286,11 @@ async fn supervise(shared: &Shared, mut comm: Comm) {
 /// not do at any later time either.
 async fn find_again(shared: &Shared) -> Result<Comm, Error> {
     let Some(policy) = shared.settings.reconnect else { return Err(Error::closed()) };
-    let give_up = Instant::now() + policy.within;
+    let give_up = from_now(policy.within);
     let mut pause = policy.first_pause;
     for attempt in 1u64.. {
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(policy.longest_pause);
+        pause = pause.saturating_mul(2).min(policy.longest_pause);
         let span = tracing::debug_span!("dask.reconnect", peer = %shared.address, attempt);
         match try_again(shared).instrument(span).await {
             Ok(comm) => return Ok(comm),

@@ -152,7 +152,7 @@ impl Watch {
             };
             tracing::debug!(scheduler = %client.address(), %error, "its workers are not known for now");
             sleep(pause).await;
-            pause = (pause * 2).min(policy.longest_pause);
+            pause = pause.saturating_mul(2).min(policy.longest_pause);
         }
     }
 

@@ -21,7 +21,10 @@ use tokio::time::timeout_at;
 use super::address::{Address, Scheme};
 use super::comm::{Agreed, Comm, CommReader, CommWriter, Sink, Source, Traffic};
 use super::moving::{Moved, Moving};
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 use crate::error::{Error, ErrorKind};
+use crate::limit::from_now;
 
 /// Everything that opening a connection needs besides the address.
 #[derive(Clone, Debug)]
@@ -39,6 +42,10 @@ pub(crate) struct Dialer {
     pub(crate) via: Option<(String, u16)>,
     pub(crate) traffic: Arc<Traffic>,
 }
+
+/// There are none without the feature.
+#[cfg(not(feature = "tls"))]
+enum Tls {}
 
 /// How long each step of opening a connection took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +78,7 @@ impl Dialer {
             )));
         }
         let start = Instant::now();
-        let deadline = tokio::time::Instant::now() + self.timeout;
+        let deadline = from_now(self.timeout);
         let mut phases = ConnectPhases::default();
         let late = |step: &'static str| Error::connect_timeout(peer, step, self.timeout);
 
@@ -84,7 +91,7 @@ impl Dialer {
         let addresses = in_turn(found.map_err(|error| Error::resolve(peer, &error))?);
         phases.resolve = start.elapsed();
 
-        self.renew_tls(peer, deadline).await?;
+        let tls = self.current_tls(peer, deadline).await?;
         let mark = Instant::now();
         let tcp = timeout_at(deadline, connect_any(&addresses, TcpStream::connect)).await;
         let tcp = tcp.map_err(|_| late("opening the TCP connection"))?;
@@ -92,7 +99,7 @@ impl Dialer {
         tune(&tcp, self.tcp_timeout);
         phases.tcp = mark.elapsed();
 
-        let comm = self.converse(tcp, peer, deadline, &mut phases).await;
+        let comm = self.converse(tcp, tls, peer, deadline, &mut phases).await;
         // It may be the certificate that the server does not like.
         let comm = comm.map_err(|error| self.expire_tls_after(error))?;
         tracing::debug!(%peer, elapsed = ?start.elapsed(), "connected");
@@ -100,15 +107,20 @@ impl Dialer {
     }
 
     /// Has TLS settings at hand before there is a connection: servers give a client little time to begin.
-    async fn renew_tls(&self, peer: &Address, deadline: tokio::time::Instant) -> Result<(), Error> {
+    async fn current_tls(
+        &self,
+        peer: &Address,
+        deadline: tokio::time::Instant,
+    ) -> Result<Option<Tls>, Error> {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.as_ref().filter(|_| peer.scheme().is_encrypted()) {
-            timeout_at(deadline, tls.current(peer)).await.map_err(|_| {
+            let tls = timeout_at(deadline, tls.current(peer)).await.map_err(|_| {
                 Error::connect_timeout(peer, "getting a certificate for this client", self.timeout)
-            })??;
+            })?;
+            return tls.map(Some);
         }
         let _ = (peer, deadline);
-        Ok(())
+        Ok(None)
     }
 
     /// TLS settings are made anew for the next connection, where they can be.
@@ -135,12 +147,13 @@ impl Dialer {
     async fn converse(
         &self,
         tcp: TcpStream,
+        tls: Option<Tls>,
         peer: &Address,
         deadline: tokio::time::Instant,
         phases: &mut ConnectPhases,
     ) -> Result<Comm, Error> {
         let moved = Moved::default();
-        let io = Moving::new(self.secure(tcp, peer, deadline, phases).await?, &moved);
+        let io = Moving::new(self.secure(tcp, tls, peer, deadline, phases).await?, &moved);
         let (source, sink) = self.upgrade(io, peer, deadline, phases).await?;
         let mark = Instant::now();
         let comm = timeout_at(deadline, self.shake_hands(source, sink, moved, peer)).await;
@@ -153,6 +166,7 @@ impl Dialer {
     async fn secure(
         &self,
         tcp: TcpStream,
+        tls: Option<Tls>,
         peer: &Address,
         deadline: tokio::time::Instant,
         phases: &mut ConnectPhases,
@@ -160,12 +174,11 @@ impl Dialer {
         if !peer.scheme().is_encrypted() {
             return Ok(Io::Tcp(tcp));
         }
-        let tls = self.tls.as_ref().ok_or_else(|| {
+        let tls = tls.ok_or_else(|| {
             Error::config(format!(
                 "{peer} needs TLS settings: the cluster's CA file, a client certificate and its key"
             ))
         })?;
-        let tls = tls.current(peer).await?;
         let name = tls.name_for(peer.host()).map_err(|error| Error::config(error.to_string()))?;
         let mark = Instant::now();
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
@@ -183,6 +196,7 @@ impl Dialer {
     async fn secure(
         &self,
         tcp: TcpStream,
+        _: Option<Tls>,
         peer: &Address,
         _: tokio::time::Instant,
         _: &mut ConnectPhases,
@@ -470,6 +484,48 @@ mod tests {
         // All were tried, and the silent one is still waited for.
         let waiting = tokio::time::timeout(Duration::from_secs(60), connect_any(&[0, 1], connect)).await;
         assert!(waiting.is_err());
+    }
+
+    /// Gives settings that are old at once, and no others.
+    #[cfg(feature = "tls")]
+    #[derive(Debug)]
+    struct Once(std::sync::atomic::AtomicBool);
+
+    #[cfg(feature = "tls")]
+    impl crate::TlsSource for Once {
+        fn tls(
+            &self,
+        ) -> futures::future::BoxFuture<'_, Result<crate::FreshTls, Box<dyn std::error::Error + Send + Sync>>>
+        {
+            let asked = self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
+            Box::pin(async move {
+                if asked {
+                    std::future::pending::<()>().await;
+                }
+                let ca = rcgen::generate_simple_self_signed(["ca".to_owned()])?.cert.pem();
+                Ok(crate::FreshTls::new(crate::TlsConfig::new().ca(ca)).renew_after(Duration::ZERO))
+            })
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test]
+    async fn a_connection_asks_for_certificates_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer: Address = format!("tls://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let hang_up = async {
+            drop(listener.accept().await.unwrap());
+            std::future::pending().await
+        };
+        let source = Arc::new(Once(std::sync::atomic::AtomicBool::new(false)));
+        let dialer = crate::Client::builder().tls_source(source).dialer().unwrap();
+        let error = tokio::select! {
+            opened = dialer.open(&peer) => opened.unwrap_err(),
+            () = hang_up => return,
+            // Asked again, outside of the time to connect, it would wait without end.
+            () = tokio::time::sleep(Duration::from_secs(60)) => panic!("it hangs"),
+        };
+        assert!(error.to_string().contains("TLS handshake"), "{error}");
     }
 
     #[test]

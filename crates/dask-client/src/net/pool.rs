@@ -150,6 +150,12 @@ impl Pool {
         }
     }
 
+    fn note_lost_by(&self, peer: &Address, error: &Error) {
+        if error.kind() == ErrorKind::ConnectionLost {
+            self.note_lost(peer);
+        }
+    }
+
     /// Whether comms to the scheduler broke or could not be opened since [`Pool::home_was_found`].
     pub(crate) fn home_was_lost(&self) -> bool {
         // Looks at those that are idle: the end of one may not have been noticed yet.
@@ -188,11 +194,7 @@ impl Pool {
             Ok(reply)
         };
         match timeout(deadline, exchange).await {
-            Ok(outcome) => outcome.inspect_err(|error: &Error| {
-                if error.kind() == ErrorKind::ConnectionLost {
-                    self.note_lost(peer);
-                }
-            }),
+            Ok(outcome) => outcome.inspect_err(|error| self.note_lost_by(peer, error)),
             Err(_) => Err(Error::timeout(format_args!("op {op:?} at {peer}"), deadline)),
         }
     }
@@ -208,15 +210,16 @@ impl Pool {
             Ok(reply)
         };
         tokio::select! {
-            outcome = exchange => outcome,
+            outcome = exchange => outcome.inspect_err(|error| self.note_lost_by(peer, error)),
             _ = closed.wait_for(|closed| *closed) => Err(Error::closed()),
         }
     }
 
     /// Keeps a comm for the next request.
     pub(crate) fn keep(&self, peer: &Address, comm: Comm) {
+        let mut idle = self.lock();
+        // Looked at under the lock under which they are all closed, or one that comes just then would stay.
         if !self.room.is_closed() {
-            let mut idle = self.lock();
             let kept = idle.entry(peer.clone()).or_default();
             if kept.len() < IDLE {
                 kept.push(Idle { comm, since: Instant::now() });
