@@ -133,6 +133,11 @@ async fn work(client: &Client) {
         client.cancel([&stuck]).await
     })
     .await;
+    drop_at_every_await("cancel_for_all", client, || async {
+        let stuck = client.submit::<i64>(add(1).resource("NOWHERE", 1.0)).await?;
+        client.cancel_for_all_with([&stuck], "dropped").await
+    })
+    .await;
 }
 
 async fn data(client: &Client) {
@@ -177,6 +182,10 @@ async fn state(client: &Client) {
     })
     .await;
     drop_at_every_await("variable.delete", client, || variable.delete()).await;
+    drop_at_every_await("detach", client, || client.detach(&future, "dropped")).await;
+    drop_at_every_await("attach", client, || client.attach::<i64>("dropped").within(PATIENCE).into_future())
+        .await;
+    drop_at_every_await("forget_detached", client, || client.forget_detached("dropped")).await;
 
     let queue = drop_at_every_await("queue", client, || client.queue("dropped", 0)).await;
     drop_at_every_await("queue.put", client, || queue.put(&1, PATIENCE)).await;
@@ -223,7 +232,7 @@ async fn state(client: &Client) {
     }
     if client.dialect().has(Feature::Topics) {
         drop_at_every_await("subscribe", client, || async {
-            let mut topic = client.subscribe("dropped").await?;
+            let mut topic = client.subscribe_with("dropped", 2).await?;
             // The subscription goes over the stream and may come after what is logged next.
             loop {
                 client.log_event("dropped", &1).await?;
