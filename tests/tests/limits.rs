@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dask_client::{Client, Direct, ErrorKind, Future, Gathered, Graph, Reconnect, py, python_module};
+use dask_client::{Client, Data, Direct, ErrorKind, Future, Gathered, Graph, Reconnect, py, python_module};
 use dask_live_tests::fake::{self, Caller, Liar};
 use dask_live_tests::{PATIENCE, TestCluster, releases};
 use dask_local::Protocol;
@@ -375,6 +375,9 @@ async fn times_too_long_for_a_clock_are_no_limit() {
     let builder = builder.heartbeat(long).room_timeout(long).tcp_timeout(long).reconnect(reconnect);
     let client = patiently("connecting", builder.connect()).await.unwrap();
     assert_eq!(patiently("workers", client.wait_for_workers(1, long)).await.unwrap(), 1);
+    let scatter = client.scatter::<i64>(Data::value(&1)).timeout(long);
+    // Held, so that the first thing on the stream is the task.
+    let _scattered = patiently("sending", scatter.into_future()).await.unwrap();
     let future: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
     let lost = patiently("the loss", future.result().deadline(long).into_future()).await.unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::Lost, "{lost}");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dask_client::{Data, Direct, Future, Gathered, Graph, py};
+use dask_client::{Data, Direct, Feature, Future, Gathered, Graph, py};
 use dask_live_tests::{PATIENCE, TestCluster, releases};
 use dask_local::{Protocol, WorkerSpec};
 use tracing::field::{Field, Visit};
@@ -156,10 +156,7 @@ async fn calls_and_requests_open_spans() {
         slow.cancel().await.unwrap();
         let spans = recorder.expect(&release, &[("dask.cancel", &[("key", "slow"), ("keys", "1")])]);
         let by_request = spans.iter().any(|(_, fields)| fields.get("op").is_some_and(|op| op == "cancel"));
-        assert_eq!(
-            by_request,
-            release.starts_with("2.") || release.starts_with("202") && release.as_str() < "2023.3.1"
-        );
+        assert_eq!(by_request, !client.dialect().has(Feature::CancelOnStream));
 
         // Straight from and to workers.
         let direct = cluster.client().direct(Direct::Always).connect().await.unwrap();

@@ -22,13 +22,14 @@ pub enum Direct {
     /// encrypted scheduler only encrypted workers are.
     #[default]
     Auto,
-    /// Wherever workers can be reached, small values too.
+    /// Wherever workers can be reached, small values too. Opening a connection to one may take as long as any other
+    /// ([`ClientBuilder::connect_timeout`](crate::ClientBuilder::connect_timeout)), not just a second.
     Always,
     /// Through the scheduler.
     Never,
 }
 
-/// Time for opening a connection to a worker before it counts as out of reach.
+/// Time for opening a connection to a worker before it counts as out of reach, where nobody insists on it.
 const REACH: Duration = Duration::from_millis(1000);
 /// How long a worker counts as out of reach.
 const FORGET: Duration = Duration::from_secs(60);
@@ -96,7 +97,10 @@ impl Shared {
         let permit = timeout(turn, self.pool.permit()).await.map_err(|_| {
             Error::timeout(format_args!("waiting for one of {} connections", self.settings.connections), turn)
         })??;
-        let limit = REACH.min(self.settings.connect_timeout);
+        let limit = match self.settings.direct {
+            Direct::Always => self.settings.connect_timeout,
+            _ => REACH.min(self.settings.connect_timeout),
+        };
         let lease = match timeout(limit, self.pool.lease_with(permit, worker)).await {
             Ok(lease) => lease,
             Err(_) => Err(Error::connect_timeout(worker, "opening a connection", limit)),

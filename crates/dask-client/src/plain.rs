@@ -107,7 +107,7 @@ pub(crate) async fn no_longer_than<T>(
 }
 
 /// How much longer than its own limit the scheduler may take to say that a wait was in vain.
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// Waits for a request with a time limit that the scheduler keeps. Its clock decides, so that what it says to be in
 /// vain has no effect; only one that is silent is given up, a little later.

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use dask_wire::{Key, Payload, Value};
 use futures::future::BoxFuture;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::client::{Client, Handle, Shared};
 use crate::data::Data;
 use crate::error::{Error, ErrorKind, Result};
 use crate::future::Future;
+use crate::plain::GRACE;
 
 impl Client {
     /// Sends a value to a worker and gives a future of it, to be passed to calls: the value then travels once, not with each
@@ -192,6 +194,15 @@ async fn send(handle: &Arc<Handle>, data: Vec<(Key, Payload)>, options: &Options
 impl Shared {
     async fn send_data(&self, data: Vec<(Key, Payload)>, options: &Options) -> Result<()> {
         let limit = options.timeout.unwrap_or(self.settings.rpc_timeout);
+        // The scheduler itself waits for a worker for that long, so it has a little longer to say that there is none.
+        let work = self.send_within(data, options, limit);
+        match timeout(limit.saturating_add(GRACE), work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.nobody_takes_it(limit).await),
+        }
+    }
+
+    async fn send_within(&self, data: Vec<(Key, Payload)>, options: &Options, limit: Duration) -> Result<()> {
         let arrived = self.scatter_direct(&data, &options.workers, limit).await?;
         self.counters.sent_direct.fetch_add(arrived.len() as u64, Ordering::Relaxed);
         self.session.change(|session| {
@@ -230,8 +241,7 @@ impl Shared {
             .with("client", client)?
             .with("broadcast", options.broadcast)?
             .with("timeout", limit.as_secs_f64())?;
-        // The scheduler itself waits for a worker for that long.
-        let outcome = self.rpc_within(request, limit + Duration::from_secs(2)).await;
+        let outcome = self.rpc_within(request, limit.saturating_add(GRACE)).await;
         match outcome {
             Ok(_) => Ok(()),
             Err(error) if is_timeout(&error) => Err(self.nobody_takes_it(limit).await),
