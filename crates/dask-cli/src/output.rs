@@ -1,6 +1,7 @@
 //! Printing: data on stdout, words on stderr.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -13,12 +14,21 @@ pub(crate) fn line(value: &Json) {
     data(&value.to_string());
 }
 
-/// Prints a line of data. A reader that has gone away is no error.
+/// Nobody reads the data any more.
+static UNREAD: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line of data. A reader that has gone away is no error, but an end to what has none: see [`is_read`].
 pub(crate) fn data(text: &str) {
     progress::hide();
     let mut out = anstream::stdout();
-    drop(writeln!(out, "{text}"));
-    drop(out.flush());
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        UNREAD.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether somebody may still read the data: `dask-rs events x --follow | head` is to end.
+pub(crate) fn is_read() -> bool {
+    !UNREAD.load(Ordering::Relaxed)
 }
 
 /// Says something on stderr, unless asked to be quiet.

@@ -157,6 +157,31 @@ async fn events_of_a_topic_and_those_to_come() {
         assert_eq!(follower.wait().unwrap().code(), Some(0));
     }
     let _ = follower.kill();
+
+    // With the last reader ends the follower, as soon as it has something to say.
+    let mut unread = program()
+        .args(["events", "here", "--follow", "--every", "100ms"])
+        .env("DASK_SCHEDULER_ADDRESS", cluster.address())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(unread.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    drop(out);
+    python(&cluster, "c.log_event('here', {'n': 4})").await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let code = loop {
+        if let Some(status) = unread.try_wait().unwrap() {
+            break status.code();
+        }
+        if Instant::now() > deadline {
+            let _ = unread.kill();
+            panic!("it speaks to nobody");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(code, Some(0));
     cluster.stop().await.unwrap();
 }
 

@@ -15,14 +15,14 @@ use crate::json::{self, Argument};
 use crate::progress;
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object of \"tasks\" and \"outputs\"")]
 struct File {
     tasks: in_order::Tasks,
     outputs: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object of \"call\", \"args\" and \"kwargs\"")]
 struct Task {
     call: String,
     #[serde(default)]

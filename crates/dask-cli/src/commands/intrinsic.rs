@@ -29,7 +29,7 @@ pub(super) async fn run(ticker: &mut Ticker, options: &Latency, end: Option<Inst
 
     let rounds = async {
         let mut round = 0;
-        while options.count.is_none_or(|count| round < count) && end.is_none_or(|end| Instant::now() < end) {
+        while super::latency::goes_on(options, end, round) {
             round += 1;
             let mark = Instant::now();
             let mut message = [0; MESSAGE];

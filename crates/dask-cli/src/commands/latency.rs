@@ -171,6 +171,13 @@ pub(super) async fn run(context: Context, options: &Latency) -> Result<u8, Failu
     outcome.map(|()| 0)
 }
 
+/// Whether there is another round after this many: by count, by time, and as long as somebody reads.
+pub(super) fn goes_on(options: &Latency, end: Option<Instant>, round: u64) -> bool {
+    options.count.is_none_or(|count| round < count)
+        && end.is_none_or(|end| Instant::now() < end)
+        && output::is_read()
+}
+
 async fn rounds(
     options: &Latency,
     client: &Client,
@@ -179,7 +186,7 @@ async fn rounds(
 ) -> Result<(), Failure> {
     let deadline = options.cluster.deadline();
     let mut round = 0;
-    while options.count.is_none_or(|count| round < count) && end.is_none_or(|end| Instant::now() < end) {
+    while goes_on(options, end, round) {
         round += 1;
         let fresh = options.cluster.builder(deadline)?.connect().await?;
         let steps = fresh.connect_phases();

@@ -3,6 +3,7 @@
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -10,7 +11,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -35,14 +36,14 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             _ = &mut stopped => break,
-            accepted = http.accept() => if let Ok((tcp, _)) = accepted {
+            accepted = accept(&http) => if let Some(tcp) = accepted {
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
                     let service = service_fn(move |request| answer(Arc::clone(&shared), request));
                     drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await);
                 });
             },
-            accepted = schedulers.accept() => if let Ok((tcp, _)) = accepted {
+            accepted = accept(&schedulers) => if let Some(tcp) = accepted {
                 connections.spawn(proxy::serve(Arc::clone(&shared), tcp));
             },
             Some(_) = connections.join_next() => {}
@@ -65,6 +66,18 @@ pub(super) async fn serve(
 fn listener(listener: StdListener) -> std::io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
+}
+
+/// The next connection; `None` after one that could not be taken.
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+    match listener.accept().await {
+        Ok((tcp, _)) => Some(tcp),
+        // Out of descriptors, for example: it passes, but not at once.
+        Err(_) => {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
 }
 
 async fn answer(

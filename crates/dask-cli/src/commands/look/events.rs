@@ -81,7 +81,7 @@ async fn follow(context: Context, options: &Events, client: &Client, topic: &str
                 false => output::data(&format!("{}  {message}", clock(time))),
             }
         }
-        if !options.follow {
+        if !options.follow || !output::is_read() {
             return Ok(());
         }
         tokio::time::sleep(options.every).await;
