@@ -1,5 +1,6 @@
 //! Commands that change a cluster: cancel, retire, restart, upload.
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 
 use dask_client::{Client, Key, WireValue};
@@ -16,14 +17,9 @@ pub(super) async fn cancel(context: Context, options: &Cancel) -> Result<u8, Fai
     let keys: Vec<Key> = options.keys.iter().map(|text| keys::parse(&client, text)).collect();
     let asked: WireValue<'static> = keys.iter().collect();
     let states = client.rpc("get_task_status", [("keys", asked)]).await?;
-    let known = |key: &Key| {
-        states
-            .as_map()
-            .unwrap_or_default()
-            .iter()
-            .any(|(name, state)| Key::from_value(name).as_ref() == Some(key) && !state.is_nil())
-    };
-    let (known, unknown): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(known);
+    let states = states.as_map().unwrap_or_default().iter().filter(|(_, state)| !state.is_nil());
+    let known: HashSet<Key> = states.filter_map(|(name, _)| Key::from_value(name)).collect();
+    let (known, unknown): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(|key| known.contains(key));
     if !known.is_empty() {
         client.cancel_keys(known.iter().cloned()).await?;
     }
