@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -19,6 +20,7 @@ pub(crate) struct Terminal {
     child: Child,
     keys: File,
     seen: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Terminal {
@@ -39,13 +41,13 @@ impl Terminal {
         let mut screen = keys.try_clone().expect("a terminal");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&seen);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = screen.read(&mut buffer) {
                 into.lock().expect("no panic").extend_from_slice(&buffer[..count]);
             }
         });
-        Self { child, keys, seen }
+        Self { child, keys, seen, reader }
     }
 
     /// Everything that was printed so far, escapes and all.
@@ -73,8 +75,11 @@ impl Terminal {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                // What was printed last is read by now or in a moment.
-                std::thread::sleep(Duration::from_millis(200));
+                // All was read when the terminal has ended, too; a process that was left behind may keep it open.
+                let ended = Instant::now();
+                while !self.reader.is_finished() && ended.elapsed() < Duration::from_secs(5) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 return (status.code().unwrap_or(-1), self.seen());
             }
             if start.elapsed() > PATIENCE {

@@ -76,7 +76,8 @@ pub(crate) enum Verify {
 #[command(
     after_help = "Without a project, a resource or a cluster it is that of the resource which the token belongs to.
 
-A cluster that this command starts is closed again when anything fails on the way, or on Ctrl-C, unless --keep is given.
+A cluster that this command starts is closed again when anything fails on the way, on Ctrl-C, a polite kill or
+the end of the terminal (nohup keeps that away), unless --keep is given.
 When all is well it goes on after the command has ended; see --close-after.
 
 Example:
@@ -131,7 +132,8 @@ pub(crate) struct Up {
     /// Leaves the cluster running when something fails.
     #[arg(long, conflicts_with = "close_after")]
     pub(crate) keep: bool,
-    /// Stays, and closes the cluster when this time has passed since the start, or on Ctrl-C.
+    /// Stays, and closes the cluster when this time has passed since the start, or on Ctrl-C, a polite kill or the end of
+    /// the terminal. Killed without mercy it closes nothing.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) close_after: Option<Duration>,
     /// How the scheduler's certificate is judged.
