@@ -229,7 +229,7 @@ pub(crate) enum Local {
 /// Options of `local up`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The line is {\"scheduler\": ADDRESS, \"release\", \"workers\", \"pid\"}, with --tls also the certificates. Ctrl-C or a
+The line is {\"scheduler\": ADDRESS, \"release\", \"workers\", \"pid\"}, with --tls also the certificates. Ctrl-C or a \
 polite kill ends the cluster, and so does the end of this program in any other way.
 
 Examples:
@@ -255,10 +255,11 @@ pub(crate) struct Up {
 
 /// Options of `call`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = r#"With --source the callable is defined by a Python file of this machine, which goes along with the task: nothing needs
-to be installed on the cluster. MODULE is then the name of the file without .py; whatever it is, it is not looked for on
-the cluster. The file runs once per process of a worker, and what it imports must be there.
+#[command(after_help = r#"With --source the callable is defined by a Python file of this machine, which
+goes along with the task: nothing needs to be installed on the cluster. MODULE
+is then the name of the file without .py; whatever it is, it is not looked for
+on the cluster. The file runs once per process of a worker, and what it imports
+must be there.
 
 A task's exception ends with exit code 6: a traceback on stderr, {"error": {"type", "message", "traceback"}} on stdout.
 
@@ -267,8 +268,7 @@ Examples:
   dask-rs call math:dist '[0, 0]' '[3, 4]'
   dask-rs call operator:add -- -x y
   dask-rs call builtins:sorted '[3, 1, 2]' --kwargs '{"reverse": true}'
-  dask-rs call model:score 41 --source model.py"#
-)]
+  dask-rs call model:score 41 --source model.py"#)]
 pub(crate) struct Call {
     /// What to call, as module:name; the name may be dotted.
     #[arg(value_name = "MODULE:QUALNAME")]

@@ -115,7 +115,7 @@ pub(crate) struct Dump {
 #[cfg(feature = "top")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Keys: q leaves, arrows scroll, s changes the order. Done are all tasks that finished, also those whose results are gone
+Keys: q leaves, arrows scroll, s changes the order. Done are all tasks that finished, also those whose results are gone \
 already: the scheduler records them from the first time it is asked, as it does for its dashboard.
 
 Examples:
@@ -150,9 +150,9 @@ pub(crate) struct Export {
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It stops at the first step that fails, and says why; the exit code is that of the step (2 not reached, 3 no answer of a
-Dask scheduler, 4 no worker executes anything). A cluster that works although something is amiss (a worker that hangs or
-is paused, versions that differ, a certificate that expires soon) is \"usable, degraded\", exit code 0; scripts that want
+It stops at the first step that fails, and says why; the exit code is that of the step (2 not reached, 3 no answer of a \
+Dask scheduler, 4 no worker executes anything). A cluster that works although something is amiss (a worker that hangs or \
+is paused, versions that differ, a certificate that expires soon) is \"usable, degraded\", exit code 0; scripts that want \
 it to fail use: dask-rs probe ready --strict-versions
 
 Examples:

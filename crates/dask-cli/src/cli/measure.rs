@@ -10,10 +10,10 @@ use super::{Cluster, duration};
 /// Options of `latency`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Phases: resolve, tcp, tls, websocket and handshake of a new connection; rpc, a request that asks for nothing; in_memory,
+Phases: resolve, tcp, tls, websocket and handshake of a new connection; rpc, a request that asks for nothing; in_memory, \
 from submitting a small task until its result is known to be there; fetch, from then until its bytes are here.
 
-On a terminal one live line, otherwise one JSON line an interval; a table of percentiles (with -o json an object) at the
+On a terminal one live line, otherwise one JSON line an interval; a table of percentiles (with -o json an object) at the \
 end. Ctrl-C ends it early.
 
 Examples:
@@ -74,13 +74,13 @@ impl Shape {
 /// Options of `bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A request is one graph of the shape, from submitting it until its results are here. With --rate requests are sent by
-plan, whether earlier ones are done or not (open model); latency counts from the planned time, so a stalled cluster
-cannot hide behind requests that were not sent (coordinated omission), and planned requests that were never sent are
+A request is one graph of the shape, from submitting it until its results are here. With --rate requests are sent by \
+plan, whether earlier ones are done or not (open model); latency counts from the planned time, so a stalled cluster \
+cannot hide behind requests that were not sent (coordinated omission), and planned requests that were never sent are \
 reported as missed. Without --rate, --in-flight requests are always under way (closed model).
 
-Thresholds: [PHASE.]WHAT COMPARISON VALUE, with the phases total (default), uncorrected, queue, submit, in_memory, fetch;
-WHAT p50, p99.9, mean, max and so on; or one of missed, failed, late, throughput (requests a second). A value is a duration
+Thresholds: [PHASE.]WHAT COMPARISON VALUE, with the phases total (default), uncorrected, queue, submit, in_memory, fetch; \
+WHAT p50, p99.9, mean, max and so on; or one of missed, failed, late, throughput (requests a second). A value is a duration \
 (20ms), a number, a share of all requests (1%), or a factor of the run compared with (1.2x).
 
 Examples:

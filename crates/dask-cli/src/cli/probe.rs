@@ -48,7 +48,7 @@ pub(crate) enum ExitStyle {
 /// Options of `health`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each worker computes something in its event loop, so that one whose threads are all busy is healthy. As JSON it is a map
+Each worker computes something in its event loop, so that one whose threads are all busy is healthy. As JSON it is a map \
 from worker to {\"status\": \"OK\"}, or another status and the reason.
 
 Examples:
@@ -65,7 +65,7 @@ pub(crate) struct Health {
 /// Options of `probe live`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Opens one connection, shakes hands and asks for the scheduler's identity, all within --timeout. It registers nothing,
+Opens one connection, shakes hands and asks for the scheduler's identity, all within --timeout. It registers nothing, \
 leaves no line in the scheduler's log and never touches the HTTP port.
 
 Examples:

@@ -76,8 +76,8 @@ pub(crate) enum Verify {
 #[command(
     after_help = "Without a project, a resource or a cluster it is that of the resource which the token belongs to.
 
-A cluster that this command starts is closed again when anything fails on the way, on Ctrl-C, a polite kill or
-the end of the terminal (nohup keeps that away), unless --keep is given.
+A cluster that this command starts is closed again when anything fails on the way, on Ctrl-C, a polite kill or \
+the end of the terminal (nohup keeps that away), unless --keep is given. \
 When all is well it goes on after the command has ended; see --close-after.
 
 Example:
