@@ -410,13 +410,26 @@ async fn a_scheduler_that_never_replies() {
     let address =
         fake::scheduler(|_| None, |mut caller| async move { while caller.next().await.is_some() {} }).await;
     let client =
-        Client::builder().address(address).rpc_timeout(Duration::from_millis(200)).connect().await.unwrap();
+        Client::builder().address(address).rpc_timeout(Duration::from_secs(1)).connect().await.unwrap();
     let error = client.scheduler_info().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.to_string().contains("identity"), "{error}");
     let future: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
     let error = future.result().deadline(Duration::from_millis(200)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+}
+
+#[tokio::test]
+async fn numbers_beyond_all_bounds() {
+    let worker = || -> Value<'static> {
+        [("nthreads", u64::MAX), ("memory_limit", u64::MAX), ("last-seen", u64::MAX)].into_iter().collect()
+    };
+    let workers: Value<'_> =
+        [("tcp://10.0.0.1:1", worker()), ("tcp://10.0.0.1:2", worker())].into_iter().collect();
+    let identity: Value<'_> = [("id", "Scheduler".into()), ("workers", workers)].into_iter().collect();
+    let address = fake::scheduler(move |_| Some(identity.clone()), |_| async {}).await;
+    let info = Client::connect(address).await.unwrap().scheduler_info().await.unwrap();
+    assert_eq!((info.workers.len(), info.total_threads), (2, u64::MAX));
 }
 
 #[tokio::test]

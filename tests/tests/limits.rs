@@ -31,10 +31,15 @@ async fn a_scheduler_that_does_not_read_is_not_flooded() {
         },
     )
     .await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     let client = Client::builder()
         .address(address)
         .max_unsent_bytes(1 << 20)
         .room_timeout(Duration::from_millis(300))
+        .rpc_timeout(Duration::from_secs(1))
+        // The network is patient, too.
+        .tcp_timeout(Duration::from_secs(3600))
         .connect()
         .await
         .unwrap();
@@ -56,6 +61,14 @@ async fn a_scheduler_that_does_not_read_is_not_flooded() {
     let call = client.call::<i64>(py("builtins:len").arg(&large)).deadline(Duration::from_millis(300));
     let error = patiently("the call", call.into_future()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+    // Nor does anybody try for ever to send it when the client is gone: only the scheduler's end of the stream is left.
+    drop((client, futures));
+    patiently("the end", async {
+        while tasks() > before + 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -281,7 +294,7 @@ async fn a_scheduler_that_collects_for_long_is_asked_even_when_no_connection_is_
     };
     let address = Liar::new("2026.8.0").listen_and_answer(answer, stream).await;
     let builder = Client::builder().address(address).direct(Direct::Never).connections(1);
-    let client = builder.rpc_timeout(Duration::from_millis(500)).connect().await.unwrap();
+    let client = builder.rpc_timeout(Duration::from_secs(1)).connect().await.unwrap();
     let _: Gathered = patiently("the result", client.call(py("builtins:bytes")).into_future()).await.unwrap();
     assert!(asked.load(Ordering::SeqCst) >= 2);
 }

@@ -562,7 +562,12 @@ async fn says_that_none_fits(stage: &Stage) -> Outcome {
 }
 
 async fn says_what_runs_and_what_waits(stage: &Stage) -> Outcome {
-    let sleeping: Future<()> = stage.client.submit(py("time:sleep").arg(4).workers(["first"])).await?;
+    // It runs until it is told, however long the questions take.
+    let told = tempfile::tempdir()?;
+    let until = "import os, time\nwhile not os.path.exists(path):\n    time.sleep(0.05)";
+    let file = told.path().join("told");
+    let until = python(until).kwarg("path", file.display().to_string()).workers(["first"]);
+    let sleeping: Future<()> = stage.client.submit(until).await?;
     while !matches!(stage.client.diagnose(sleeping.key()).await, Some(Diagnosis::Running { .. })) {
         assert!(!sleeping.is_done(), "it was never seen running");
     }
@@ -571,27 +576,36 @@ async fn says_what_runs_and_what_waits(stage: &Stage) -> Outcome {
     let info = stage.client.scheduler_info().await?;
     let first = info.workers.values().find(|worker| worker.name == "first").ok_or("no first worker")?;
     let limit = Duration::from_millis(500);
-    let (running, assigned, waiting) = tokio::join!(
-        async { sleeping.result().deadline(limit).await },
-        async { behind.result().deadline(limit).await },
-        async { dependent.finished().deadline(limit).await },
-    );
-    let error = running.unwrap_err();
+    let mut tries = 0;
+    let (running, assigned, waiting) = loop {
+        let asked = tokio::join!(
+            async { sleeping.result().deadline(limit).await.unwrap_err() },
+            async { behind.result().deadline(limit).await.unwrap_err() },
+            async { dependent.finished().deadline(limit).await.unwrap_err() },
+        );
+        // The worker may not say in time what it does.
+        let seen = matches!(asked.0.diagnosis(), Some(Diagnosis::Running { .. }));
+        if seen && matches!(asked.2.diagnosis(), Some(Diagnosis::Waiting { running }) if !running.is_empty())
+        {
+            break asked;
+        }
+        tries += 1;
+        assert!(tries < 20, "{asked:?}");
+    };
     assert!(
-        matches!(error.diagnosis(), Some(Diagnosis::Running { worker, .. }) if *worker == first.address),
-        "{error}"
+        matches!(running.diagnosis(), Some(Diagnosis::Running { worker, .. }) if *worker == first.address),
+        "{running}"
     );
-    let error = assigned.unwrap_err();
     assert!(
-        matches!(error.diagnosis(), Some(Diagnosis::Assigned { worker, others: 1.., .. }) if *worker == first.address),
-        "{error}"
+        matches!(assigned.diagnosis(), Some(Diagnosis::Assigned { worker, others: 1.., .. }) if *worker == first.address),
+        "{assigned}"
     );
-    let error = waiting.unwrap_err();
-    let running = match error.diagnosis() {
+    let running = match waiting.diagnosis() {
         Some(Diagnosis::Waiting { running }) => running,
-        _ => return Err(format!("{error}").into()),
+        _ => return Err(format!("{waiting}").into()),
     };
     assert_eq!(running.as_slice(), [(sleeping.key().clone(), first.address.clone())]);
+    std::fs::write(file, "")?;
     assert_eq!(behind.result().await?, 3);
     assert_eq!(stage.client.diagnose(behind.key()).await, None);
     Ok(())

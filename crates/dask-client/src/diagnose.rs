@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::{Client, Shared};
 use crate::diagnosis::{Diagnosis, Offer};
 use crate::error::{Error, Result};
-use crate::info::{SchedulerInfo, WorkerInfo, read_scheduler_info};
+use crate::info::{SchedulerInfo, WorkerInfo, read_scheduler_info, sum};
 use crate::reply::Reply;
 
 /// Time for asking the cluster.
@@ -173,7 +173,7 @@ impl Shared {
             Ok::<usize, Error>(states.filter(|(_, state)| state.as_str() == Some("queued")).count())
         };
         let others = timeout_at(until, others).await.ok().and_then(Result::ok).unwrap_or(0) as u64;
-        let threads = info.workers.values().map(|worker| worker.nthreads).sum();
+        let threads = sum(info.workers.values().map(|worker| worker.nthreads));
         Diagnosis::Queued { others, with_workers, threads }
     }
 

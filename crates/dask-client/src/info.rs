@@ -199,9 +199,9 @@ pub(crate) fn read_scheduler_info(reply: &Reply) -> Result<SchedulerInfo> {
         started: value.get("started").and_then(Value::as_f64),
         n_workers: total("n_workers").unwrap_or(workers.len() as u64),
         total_threads: total("total_threads")
-            .unwrap_or_else(|| workers.values().map(|worker| worker.nthreads).sum()),
+            .unwrap_or_else(|| sum(workers.values().map(|worker| worker.nthreads))),
         total_memory_bytes: total("total_memory")
-            .unwrap_or_else(|| workers.values().filter_map(|worker| worker.memory_limit_bytes).sum()),
+            .unwrap_or_else(|| sum(workers.values().filter_map(|worker| worker.memory_limit_bytes))),
         workers,
     })
 }
@@ -240,4 +240,9 @@ fn executing(metrics: Option<&Value<'_>>) -> Option<u64> {
         Some(counts) => Some(counts.get("executing").and_then(Value::as_u64).unwrap_or(0)),
         None => metrics.get("executing").and_then(Value::as_u64),
     }
+}
+
+/// A sum of what a peer says, which may be anything.
+pub(crate) fn sum(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }

@@ -97,9 +97,22 @@ pub(crate) async fn register(
 /// Runs until the stream ends; the error says why.
 pub(crate) async fn run(shared: &Shared, comm: Comm) -> Error {
     let Comm { mut reader, mut writer } = comm;
-    let error = tokio::select! {
-        error = read(shared, &mut reader) => error,
-        error = write(shared, &mut writer) => error,
+    let moved = reader.agreed.moved.clone();
+    let error = {
+        let mut work = std::pin::pin!(async {
+            tokio::select! {
+                error = read(shared, &mut reader) => error,
+                error = write(shared, &mut writer) => error,
+            }
+        });
+        tokio::select! {
+            error = work.as_mut() => error,
+            // What is still to be said may take long, but not for ever at a scheduler that does not listen.
+            () = shared.life.closing() => {
+                let rest = moved.wait_for(work, shared.settings.rpc_timeout).await;
+                rest.unwrap_or_else(Error::closed)
+            }
+        }
     };
     drop(timeout(GOODBYE, writer.shutdown()).await);
     error
