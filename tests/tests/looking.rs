@@ -358,7 +358,7 @@ async fn forwards_logs(stage: &Stage) -> Outcome {
 async fn waits_for_workers_and_watches_them(stage: &Stage) -> Outcome {
     let client = &stage.client;
     ensure_eq!(client.wait_for_workers(2, PATIENCE).await?, 2);
-    let missing = client.wait_for_workers(3, Duration::from_millis(300)).await;
+    let missing = client.wait_for_workers(3, Duration::from_secs(1)).await;
     let error = missing.err().ok_or("no error")?;
     ensure_eq!(error.kind(), ErrorKind::Timeout);
     ensure!(error.to_string().contains("2 of 3"), "{error}");
