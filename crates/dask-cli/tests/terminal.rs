@@ -103,6 +103,21 @@ async fn the_screen_leaves_also_when_the_scheduler_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_screen_that_is_killed_politely_puts_the_terminal_in_order() {
+    let cluster = cluster(NEWEST).await;
+    let terminal = Terminal::run(on_cluster(&cluster, &["top"]));
+    terminal.shows("2 workers");
+    let killed = std::process::Command::new("kill").args(["-TERM", &terminal.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0);
+    // It leaves the other screen, and the cursor is seen again.
+    assert!(seen.contains("\u{1b}[?1049l"), "{seen:?}");
+    assert!(seen.rfind("\u{1b}[?25h") > seen.rfind("\u{1b}[?25l"), "{seen:?}");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn latency_is_one_live_line_within_the_width() {
     let cluster = cluster(NEWEST).await;
     let terminal = Terminal::run(on_cluster(&cluster, &["latency", "--count", "40", "--interval", "50ms"]));

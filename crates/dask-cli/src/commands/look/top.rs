@@ -14,6 +14,7 @@ use super::survey;
 use crate::cli::Top;
 use crate::commands::Context;
 use crate::failure::Failure;
+use crate::signals::stopped;
 
 /// How many past rates are drawn.
 const HISTORY: usize = 240;
@@ -112,10 +113,17 @@ pub(in crate::commands) async fn run(context: Context, options: &Top) -> Result<
     let (sender, mut news) = mpsc::channel(4);
     // Beside the keys, which must not wait for a cluster that does not answer.
     let asking = tokio::spawn(ask_again_and_again(client.clone(), options.every, sender));
-    // Puts the terminal in order again also when we end by panic.
-    let mut terminal = ratatui::init();
-    let outcome = watch(&mut screen, &mut news, &mut terminal).await;
-    ratatui::restore();
+    // The terminal is put in order again when this is killed politely, and also when it ends by panic.
+    let stopped = stopped();
+    let outcome = match ratatui::try_init() {
+        Ok(mut terminal) => tokio::select! {
+            outcome = watch(&mut screen, &mut news, &mut terminal) => outcome,
+            () = stopped => Ok(()),
+        },
+        Err(error) => Err(Failure::config(format!("cannot draw on this terminal: {error}"))),
+    };
+    // Of a terminal that has gone there is nothing to put in order.
+    drop(ratatui::try_restore());
     asking.abort();
     client.close().await;
     outcome.map(|()| 0)
