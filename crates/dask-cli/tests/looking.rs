@@ -124,6 +124,15 @@ async fn logs_of_workers_and_nannies() {
         let nannies = logs(&["--nanny"]);
         assert!(nannies.contains("Nanny"), "{nannies}");
         assert_eq!(logs(&["--workers", "--level", "critical"]), "");
+        // The last of that level, not what of that level is among the last.
+        let directory = tempfile::tempdir().unwrap();
+        let source = directory.path().join("noise.py");
+        let noise = "import logging\ndef make():\n    log = logging.getLogger('distributed.worker')\n    \
+            log.critical('one to see')\n    for n in range(20):\n        log.info('noise %d', n)\n";
+        std::fs::write(&source, noise).unwrap();
+        run_on(&cluster, &["call", "noise:make", "--source", source.to_str().unwrap()]).exits(0);
+        let seen = logs(&["--workers", "--level", "critical", "-n", "1"]);
+        assert!(seen.contains("one to see") && seen.lines().count() == 1, "{seen}");
         run_on(&cluster, &["logs", "--level", "loud"]).exits(1);
         cluster.stop().await.unwrap();
     }

@@ -155,7 +155,7 @@ impl Environment {
             scheduler_release: client.release().to_string(),
             dialect: client.dialect().submission().name().to_owned(),
             workers: info.workers.len(),
-            threads: info.workers.values().map(|worker| worker.nthreads).sum(),
+            threads: info.total_threads,
         })
     }
 }

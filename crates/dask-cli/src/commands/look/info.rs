@@ -14,10 +14,11 @@ pub(in crate::commands) async fn run(context: Context, cluster: &Cluster) -> Res
     let states = survey::states(&client).await?;
     client.close().await;
     let sums = survey::sums(&states);
-    let threads: u64 = info.workers.values().map(|worker| worker.nthreads).sum();
-    let used: u64 = info.workers.values().filter_map(|worker| worker.memory_bytes).sum();
+    let threads = info.total_threads;
+    let used = info.workers.values().filter_map(|worker| worker.memory_bytes).fold(0, u64::saturating_add);
     // A worker without a limit makes the sum meaningless.
-    let limit: Option<u64> = info.workers.values().map(|worker| worker.memory_limit_bytes).sum();
+    let limit = (info.workers.values())
+        .try_fold(0, |sum: u64, worker| Some(sum.saturating_add(worker.memory_limit_bytes?)));
     let limit = limit.filter(|_| !info.workers.is_empty());
     let dialect = client.dialect();
     if context.json() {

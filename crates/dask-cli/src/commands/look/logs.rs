@@ -26,11 +26,12 @@ pub(in crate::commands) async fn run(context: Context, options: &Logs) -> Result
     };
     let client = options.cluster.connect(context).await?;
     // Servers whose op takes a start give the last lines, newest first. Older ones get the end of their log wrong when
-    // asked for a number of lines, so they are asked for all, oldest first.
+    // asked for a number of lines, so they are asked for all, oldest first; and so is everyone of whom only some are shown.
     let newest_first = client
         .dialect()
         .request(dask_wire::Peer::Scheduler, "logs")
-        .is_ok_and(|request| request.accepts("start"));
+        .is_ok_and(|request| request.accepts("start"))
+        && least == 0;
     let count = if newest_first { WireValue::from(options.n) } else { WireValue::Nil };
     let logs: BTreeMap<String, WireValue<'static>> =
         if options.workers || options.nanny || !options.worker.is_empty() {
@@ -53,17 +54,23 @@ pub(in crate::commands) async fn run(context: Context, options: &Logs) -> Result
     client.close().await;
     for (server, log) in logs {
         // The newest last, as people read them.
-        let mut entries: Vec<&WireValue<'static>> = log.as_array().unwrap_or_default().iter().collect();
+        let mut entries: Vec<(&str, &str)> = log
+            .as_array()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|entry| match entry.as_array() {
+                Some([level, message, ..]) => {
+                    Some((level.as_str().unwrap_or_default(), message.as_str().unwrap_or_default()))
+                }
+                _ => None,
+            })
+            .filter(|(level, _)| LEVELS.iter().position(|known| known == level).is_none_or(|at| at >= least))
+            .collect();
         if newest_first {
             entries.reverse();
         }
         let first = entries.len().saturating_sub(options.n as usize);
-        for entry in entries.into_iter().skip(first) {
-            let Some([level, message, ..]) = entry.as_array() else { continue };
-            let (level, message) = (level.as_str().unwrap_or_default(), message.as_str().unwrap_or_default());
-            if LEVELS.iter().position(|known| *known == level).is_some_and(|level| level < least) {
-                continue;
-            }
+        for (level, message) in entries.into_iter().skip(first) {
             match context.json() {
                 true => output::line(&json!({ "server": server, "level": level, "message": message })),
                 false => output::data(&format!("[{server}] {message}")),

@@ -30,7 +30,7 @@ pub(super) async fn check(
     let round_trip = round_trip(client).await?;
     outcome.phase("round_trip", round_trip);
     outcome.workers = Some(info.workers.len());
-    outcome.threads = Some(info.workers.values().map(|worker| worker.nthreads).sum());
+    outcome.threads = Some(info.total_threads);
 
     check_numbers(options, &info, outcome);
     check_workers(options, &info, outcome);
