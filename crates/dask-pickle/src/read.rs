@@ -28,7 +28,7 @@ pub fn read(pickle: impl Into<Bytes>, buffers: Vec<Bytes>, limits: &Limits) -> R
         data: &source,
         at: 0,
         offset: 0,
-        opcode: "PROTO",
+        opcode: op::PROTO,
         nodes: vec![Node::None, Node::Bool(false), Node::Bool(true)],
         stack: Vec::new(),
         marks: Vec::new(),
@@ -68,7 +68,9 @@ impl Memo {
             *entry = id;
         } else if slot == self.dense.len() {
             self.dense.push(id);
-            self.sparse.remove(&index);
+            if !self.sparse.is_empty() {
+                self.sparse.remove(&index);
+            }
         } else {
             self.sparse.insert(index, id);
         }
@@ -83,9 +85,9 @@ impl Memo {
 struct Machine<'a> {
     data: &'a [u8],
     at: usize,
-    /// Where the current opcode stands, and its name.
+    /// Where the current opcode stands, and which it is.
     offset: usize,
-    opcode: &'static str,
+    opcode: u8,
     nodes: Vec<Node>,
     stack: Vec<NodeId>,
     marks: Vec<usize>,
@@ -99,15 +101,15 @@ struct Machine<'a> {
 
 impl Machine<'_> {
     fn malformed(&self, expected: &'static str) -> Error {
-        Error::Malformed { offset: self.offset, opcode: self.opcode, expected }
+        Error::Malformed { offset: self.offset, opcode: op::name(self.opcode), expected }
     }
 
     fn unsupported(&self, reason: &'static str) -> Error {
-        Error::Unsupported { offset: self.offset, opcode: self.opcode, reason }
+        Error::Unsupported { offset: self.offset, opcode: op::name(self.opcode), reason }
     }
 
     fn limit(&self, what: &'static str, limit: usize) -> Error {
-        Error::Limit { offset: self.offset, opcode: self.opcode, what, limit }
+        Error::Limit { offset: self.offset, opcode: op::name(self.opcode), what, limit }
     }
 
     fn count(&mut self, more: usize) -> Result<(), Error> {
@@ -127,7 +129,10 @@ impl Machine<'_> {
                 self.at += len;
                 Ok((start, self.at))
             }
-            _ => Err(Error::Truncated { offset: self.offset, opcode: self.opcode, needed: len, left }),
+            _ => {
+                let opcode = op::name(self.opcode);
+                Err(Error::Truncated { offset: self.offset, opcode, needed: len, left })
+            }
         }
     }
 
@@ -218,57 +223,79 @@ impl Machine<'_> {
         Ok(id)
     }
 
-    /// Everything since the mark, leaving the mark's place.
-    fn pop_mark(&mut self) -> Result<Vec<NodeId>, Error> {
-        let Some(mark) = self.marks.pop() else { return Err(self.malformed("a mark on the stack")) };
-        if mark > self.stack.len() {
-            return Err(self.malformed("a mark on the stack"));
+    /// Where on the stack the items since the mark begin. The mark is gone then.
+    fn since_mark(&mut self) -> Result<usize, Error> {
+        match self.marks.pop() {
+            Some(mark) if mark <= self.stack.len() => {
+                self.count(self.stack.len() - mark)?;
+                Ok(mark)
+            }
+            _ => Err(self.malformed("a mark on the stack")),
         }
-        let items = self.stack.split_off(mark);
-        self.count(items.len())?;
-        Ok(items)
     }
 
-    fn pop_pairs(&mut self) -> Result<Vec<(NodeId, NodeId)>, Error> {
-        let items = self.pop_mark()?;
-        let (pairs, rest) = items.as_chunks::<2>();
-        if !rest.is_empty() {
-            return Err(self.malformed("a value for every key"));
-        }
-        Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect())
+    /// Where on the stack the last items begin.
+    fn last(&self, items: usize) -> Result<usize, Error> {
+        let from = self.stack.len().checked_sub(items).filter(|from| *from >= self.fence());
+        from.ok_or_else(|| self.malformed("something on the stack"))
+    }
+
+    /// Everything since the mark.
+    fn pop_mark(&mut self) -> Result<Vec<NodeId>, Error> {
+        let mark = self.since_mark()?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    /// What lies on the stack below this place.
+    fn below(&self, from: usize) -> Result<NodeId, Error> {
+        let below = if from > self.fence() { self.stack.get(from - 1) } else { None };
+        below.copied().ok_or_else(|| self.malformed("something on the stack"))
     }
 
     fn node(&self, id: NodeId) -> &Node {
         self.nodes.get(id.0 as usize).unwrap_or(&Node::None)
     }
 
-    fn append(&mut self, items: &[NodeId]) -> Result<(), Error> {
-        let target = self.top()?;
+    /// Moves the stack's items from this place on into the list or object below.
+    fn append(&mut self, from: usize) -> Result<(), Error> {
+        let target = self.below(from)?;
+        let items = self.stack.get(from..).unwrap_or_default();
         match self.nodes.get_mut(target.0 as usize) {
             Some(Node::List(list)) => list.extend_from_slice(items),
             Some(Node::Object(object)) => object.items.extend_from_slice(items),
             _ => return Err(self.malformed("a list or an object below the items")),
         }
+        self.stack.truncate(from);
         Ok(())
     }
 
-    fn add_to_set(&mut self, items: &[NodeId]) -> Result<(), Error> {
-        let target = self.top()?;
+    /// Moves the stack's items from this place on into the set or object below.
+    fn add_to_set(&mut self, from: usize) -> Result<(), Error> {
+        let target = self.below(from)?;
+        let items = self.stack.get(from..).unwrap_or_default();
         match self.nodes.get_mut(target.0 as usize) {
             Some(Node::Set(set)) => set.extend_from_slice(items),
             Some(Node::Object(object)) => object.items.extend_from_slice(items),
             _ => return Err(self.malformed("a set or an object below the items")),
         }
+        self.stack.truncate(from);
         Ok(())
     }
 
-    fn set_pairs(&mut self, pairs: &[(NodeId, NodeId)]) -> Result<(), Error> {
-        let target = self.top()?;
+    /// Moves the stack's items from this place on, keys and values in turns, into the dict or object below.
+    fn set_pairs(&mut self, from: usize) -> Result<(), Error> {
+        let target = self.below(from)?;
+        let (pairs, rest) = self.stack.get(from..).unwrap_or_default().as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(self.malformed("a value for every key"));
+        }
+        let pairs = pairs.iter().map(|[key, value]| (*key, *value));
         match self.nodes.get_mut(target.0 as usize) {
-            Some(Node::Dict(dict)) => dict.extend_from_slice(pairs),
-            Some(Node::Object(object)) => object.pairs.extend_from_slice(pairs),
+            Some(Node::Dict(dict)) => dict.extend(pairs),
+            Some(Node::Object(object)) => object.pairs.extend(pairs),
             _ => return Err(self.malformed("a dict or an object below the pairs")),
         }
+        self.stack.truncate(from);
         Ok(())
     }
 
@@ -434,7 +461,7 @@ impl Machine<'_> {
                 return Err(Error::Truncated { offset: self.at, opcode: "STOP", needed: 1, left: 0 });
             };
             self.at += 1;
-            self.opcode = op::name(byte);
+            self.opcode = byte;
             if byte == op::STOP {
                 return self.pop();
             }
@@ -549,31 +576,32 @@ impl Machine<'_> {
                 self.push(Node::FrozenSet(items.into()))
             }
             op::DICT => {
-                let pairs = self.pop_pairs()?;
-                self.push(Node::Dict(pairs))
+                let items = self.pop_mark()?;
+                let (pairs, rest) = items.as_chunks::<2>();
+                if !rest.is_empty() {
+                    return Err(self.malformed("a value for every key"));
+                }
+                self.push(Node::Dict(pairs.iter().map(|[key, value]| (*key, *value)).collect()))
             }
             op::APPEND => {
-                let item = self.pop()?;
                 self.count(1)?;
-                self.append(&[item])
+                self.append(self.last(1)?)
             }
             op::APPENDS => {
-                let items = self.pop_mark()?;
-                self.append(&items)
+                let from = self.since_mark()?;
+                self.append(from)
             }
             op::ADDITEMS => {
-                let items = self.pop_mark()?;
-                self.add_to_set(&items)
+                let from = self.since_mark()?;
+                self.add_to_set(from)
             }
             op::SETITEM => {
-                let value = self.pop()?;
-                let key = self.pop()?;
                 self.count(1)?;
-                self.set_pairs(&[(key, value)])
+                self.set_pairs(self.last(2)?)
             }
             op::SETITEMS => {
-                let pairs = self.pop_pairs()?;
-                self.set_pairs(&pairs)
+                let from = self.since_mark()?;
+                self.set_pairs(from)
             }
             op::BUILD => self.build(),
             _ => self.step_rare(byte),
