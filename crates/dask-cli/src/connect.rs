@@ -88,9 +88,23 @@ impl Cluster {
         self.open(context, self.left(context)).await
     }
 
+    /// As [`Cluster::connect`], but no request gets so long that nothing is left to tell what came of the others.
+    pub(crate) async fn connect_to_ask_many(&self, context: Context) -> Result<Client, Failure> {
+        let left = self.left(context);
+        self.open_with(context, left, self.builder(left)?.rpc_timeout(left * 3 / 4)).await
+    }
+
     /// Connects within a time. Says once if the scheduler's release is not a known one.
     pub(crate) async fn open(&self, context: Context, timeout: Duration) -> Result<Client, Failure> {
-        let builder = self.builder(timeout)?;
+        self.open_with(context, timeout, self.builder(timeout)?).await
+    }
+
+    async fn open_with(
+        &self,
+        context: Context,
+        timeout: Duration,
+        builder: ClientBuilder,
+    ) -> Result<Client, Failure> {
         let address = builder.get_address().unwrap_or_default().to_owned();
         let opening = tokio::time::timeout(timeout + GRACE / 2, builder.connect());
         let client = match progress::patient(context.quiet, &format!("connecting to {address}"), opening)

@@ -15,8 +15,7 @@ use crate::output;
 const COLUMNS: usize = 4;
 
 pub(super) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failure> {
-    // A worker that does not answer must leave time to tell of the others.
-    let client = cluster.open(context, cluster.left(context) * 3 / 4).await?;
+    let client = cluster.connect_to_ask_many(context).await?;
     let versions = client.versions().await?;
     let dialect = client.dialect();
     client.close().await;
