@@ -49,7 +49,10 @@ async fn addresses_that_lead_nowhere() {
         ErrorKind::Connect,
         &["no-such-host.invalid", "resolve"],
     );
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Bound, so that nobody else is given it, and never listening.
+    let unused = tokio::net::TcpSocket::new_v4().unwrap();
+    unused.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let free = unused.local_addr().unwrap();
     says(
         &failure_of(&free.to_string()).await,
         ErrorKind::Connect,

@@ -193,10 +193,15 @@ async fn events_tell_of_slow_replies_of_what_was_missed_and_end_with_the_client(
 
 #[tokio::test]
 async fn a_client_that_was_idle_speaks_to_the_scheduler_that_took_its_place() {
-    let old = TestCluster::start("2.30.1", Protocol::Tcp).await.unwrap();
+    // Held for both of them: nobody else is given it in between.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.set_reuseaddr(true).unwrap();
+    held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = held.local_addr().unwrap().port();
+    let old = TestCluster::start_with("2.30.1", Protocol::Tcp, |builder| builder.scheduler_port(port));
+    let old = old.await.unwrap();
     let client = old.client().connect().await.unwrap();
     client.scheduler_info().await.unwrap();
-    let port = old.cluster.port();
     old.cluster.stop().await.unwrap();
     let new = TestCluster::start_with("2026.8.0", Protocol::Tcp, |builder| builder.scheduler_port(port));
     let new = new.await.unwrap();

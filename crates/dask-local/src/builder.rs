@@ -242,7 +242,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// The scheduler's port; 0 (the default) takes a free one.
+    /// The scheduler's port; 0 (the default) takes a free one. On Linux nobody else is given it while the cluster
+    /// lives, also while its scheduler is killed.
     pub fn scheduler_port(mut self, port: u16) -> Self {
         self.settings.scheduler_port = port;
         self

@@ -9,7 +9,8 @@ use crate::builder::{ClusterBuilder, Settings, WorkerSpec};
 use crate::env::{self, Environment, Wanted};
 use crate::event::Event;
 use crate::launch::{self, Launch};
-use crate::start::{Process, Starter, check_port};
+use crate::port::HeldPort;
+use crate::start::{Process, Starter};
 use crate::supervisor::{Spawn, Supervisor};
 use crate::tail::{self, Deadline, Tail};
 use crate::tls::{self, TlsFiles};
@@ -83,6 +84,7 @@ pub struct LocalCluster {
     scheduler: Mutex<Process>,
     workers: Mutex<Vec<Worker>>,
     port: u16,
+    _held_port: HeldPort,
     dashboard: Option<String>,
     count: AtomicUsize,
 }
@@ -105,9 +107,8 @@ impl LocalCluster {
         limit: Duration,
     ) -> Result<Self, Error> {
         let deadline = Deadline::new(limit);
-        if settings.scheduler_port != 0 {
-            check_port(settings.scheduler_port)?;
-        }
+        // Taken before the long work, which a taken port would have made in vain.
+        let held_port = HeldPort::take(settings.scheduler_port)?;
         let environment = env::prepare(wanted, &settings.events, deadline).await?;
         let directory = tail::private_directory()?;
         let home = directory.path().join("home").join(".config").join("dask");
@@ -118,7 +119,7 @@ impl LocalCluster {
         };
         let launch = Launch::new(&environment, directory.path(), tls, &settings)?;
         let supervisor = Supervisor::start(&environment.python, directory, settings.grace).await?;
-        let started = Self::start_with(settings, environment, launch, supervisor, specs, deadline).await;
+        let started = Self::start_with(settings, environment, launch, supervisor, held_port, specs, deadline).await;
         match started {
             Ok(cluster) => Ok(cluster),
             Err((error, supervisor)) => {
@@ -135,12 +136,13 @@ impl LocalCluster {
         environment: Environment,
         launch: Launch,
         supervisor: Supervisor,
+        held_port: HeldPort,
         specs: Vec<WorkerSpec>,
         deadline: Deadline,
     ) -> Result<Self, (Error, Supervisor)> {
         let release = settings.release.to_string();
         let starter = Starter { settings: &settings, environment: &environment, supervisor: &supervisor };
-        let (scheduler, port) = match starter.scheduler(&launch, settings.scheduler_port, deadline).await {
+        let (scheduler, port) = match starter.scheduler(&launch, held_port.number(), deadline).await {
             Ok(ready) => ready,
             Err(error) => return Err((error, supervisor)),
         };
@@ -156,6 +158,7 @@ impl LocalCluster {
             scheduler: Mutex::new(scheduler),
             workers: Mutex::new(Vec::new()),
             port,
+            _held_port: held_port,
             dashboard,
             settings,
             count: AtomicUsize::new(0),

@@ -49,6 +49,7 @@ mod error;
 mod event;
 mod install;
 mod launch;
+mod port;
 mod process_env;
 #[cfg(feature = "client")]
 mod provisioner;

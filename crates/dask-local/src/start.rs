@@ -9,6 +9,7 @@ use crate::builder::Settings;
 use crate::env::Environment;
 use crate::event::Event;
 use crate::launch::{self, Launch};
+use crate::port;
 use crate::supervisor::Supervisor;
 use crate::tail::{self, Deadline, POLL, Tail};
 
@@ -20,15 +21,6 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) address: String,
     pub(crate) log: PathBuf,
-}
-
-/// Fails if another process listens on a port of loopback.
-pub(crate) fn check_port(port: u16) -> Result<(), Error> {
-    match std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(Error::PortTaken { port }),
-        Err(error) => Err(Error::io(format!("listen on port {port} of 127.0.0.1"))(error)),
-    }
 }
 
 /// What is needed to start a process and to see it become ready.
@@ -46,9 +38,7 @@ impl Starter<'_> {
         deadline: Deadline,
     ) -> Result<(Process, u16), Error> {
         let deadline = deadline.within(self.settings.process_deadline);
-        if port != 0 {
-            check_port(port)?;
-        }
+        port::check(port)?;
         let log = launch.directory.join("scheduler.log");
         let mut tail = Tail::at_end(&log);
         self.settings.events.send(Event::StartingScheduler { release: self.settings.release.to_string() });

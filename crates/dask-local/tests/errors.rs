@@ -80,8 +80,11 @@ fn an_index_that_cannot_be_reached_is_told() {
         return;
     }
     let cache = tempfile::tempdir().unwrap();
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let index = format!("http://{unused}/simple");
+    // Bound, so that nobody else is given it, and never listening.
+    let unused = tokio::net::TcpSocket::new_v4().unwrap();
+    unused.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let unused_address = unused.local_addr().unwrap();
+    let index = format!("http://{unused_address}/simple");
     passes(
         "child_without_network",
         &[

@@ -51,8 +51,10 @@ async fn a_wrong_url_is_told_by_what_answers_there() {
         Settings::builder().base_url(format!("{}/elsewhere", emulator.url())).token("t").build().unwrap();
     let error = Saturn::new(site).unwrap().public().list().await.unwrap_err();
     assert!(matches!(error, Error::NotSaturn { status: 200, .. }), "{error}");
-    // Nothing listens.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Nothing listens, and nobody else is given the port.
+    let unused = tokio::net::TcpSocket::new_v4().unwrap();
+    unused.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = unused.local_addr().unwrap().port();
     let nowhere =
         Settings::builder().base_url(format!("http://127.0.0.1:{port}")).token("s3cret").build().unwrap();
     let error = Saturn::new(nowhere).unwrap().public().list().await.unwrap_err();

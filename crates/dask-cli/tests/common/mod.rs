@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use dask_local::{LocalCluster, Protocol};
@@ -206,9 +207,16 @@ impl FullBacklog {
     }
 }
 
-/// A port on which nothing listens.
+/// A port on which nothing listens and which nobody else is given: it stays bound for as long as the tests run.
 pub(crate) fn dead_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback").port()
+    use socket2::{Domain, Socket, Type};
+    static DEAD: OnceLock<Socket> = OnceLock::new();
+    let socket = DEAD.get_or_init(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback");
+        socket
+    });
+    socket.local_addr().ok().and_then(|address| address.as_socket()).expect("bound").port()
 }
 
 /// Compares with a text in `tests/messages/`; `UPDATE_MESSAGES=1` writes it instead.

@@ -93,7 +93,7 @@ impl Dialer {
 
         let tls = self.current_tls(peer, deadline).await?;
         let mark = Instant::now();
-        let tcp = timeout_at(deadline, connect_any(&addresses, TcpStream::connect)).await;
+        let tcp = timeout_at(deadline, connect_any(&addresses, connect_to_another)).await;
         let tcp = tcp.map_err(|_| late("opening the TCP connection"))?;
         let tcp = tcp.map_err(|error| Error::refused(peer, &error))?;
         tune(&tcp, self.tcp_timeout);
@@ -320,6 +320,21 @@ impl Dialer {
     }
 }
 
+/// Connects, unless to itself: TCP may pick the wanted port for this side as well when nobody listens there. That would
+/// look like a silent peer, and would keep a scheduler that comes back from its port.
+async fn connect_to_another(address: SocketAddr) -> io::Result<TcpStream> {
+    unless_to_itself(TcpStream::connect(address).await?)
+}
+
+fn unless_to_itself(stream: TcpStream) -> io::Result<TcpStream> {
+    if stream.local_addr()? != stream.peer_addr()? {
+        return Ok(stream);
+    }
+    // Gives the port back at once, instead of minutes later.
+    drop(socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)));
+    Err(io::ErrorKind::ConnectionRefused.into())
+}
+
 /// An address that says nothing for this long is not waited for before the next is tried as well.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 
@@ -526,6 +541,18 @@ mod tests {
             () = tokio::time::sleep(Duration::from_secs(60)) => panic!("it hangs"),
         };
         assert!(error.to_string().contains("TLS handshake"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_itself_is_none() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let to_itself = socket.connect(address).await.unwrap();
+        let refused = unless_to_itself(to_itself).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        // The port is free again.
+        tokio::net::TcpListener::bind(address).await.unwrap();
     }
 
     #[test]
