@@ -63,15 +63,30 @@ impl<F: Future> Future for Impatient<F> {
 pub async fn drop_at_every_await<T, E: Display, F: Future<Output = Result<T, E>>>(
     what: &str,
     client: &Client,
-    mut make: impl FnMut() -> F,
+    make: impl FnMut() -> F,
 ) -> T {
-    for polls in 0..POLLS {
-        let outcome = patiently(what, Impatient::new(make(), polls)).await;
+    let still_works = async |polls: usize| {
         let call = client.call::<i64>(py("operator:add").args((polls, 1)));
         let session = format!("the session, after {what} was dropped at poll {polls},");
         let sum = patiently(&session, call.into_future()).await;
         let sum = sum.unwrap_or_else(|error| panic!("after {what} dropped at poll {polls}: {error}"));
         assert_eq!(sum, polls as i64 + 1);
+    };
+    drop_at_every_await_and(what, make, still_works).await
+}
+
+/// As [`drop_at_every_await`], with another look after each.
+///
+/// # Panics
+/// As [`drop_at_every_await`].
+pub async fn drop_at_every_await_and<T, E: Display, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    mut make: impl FnMut() -> F,
+    mut look: impl AsyncFnMut(usize),
+) -> T {
+    for polls in 0..POLLS {
+        let outcome = patiently(what, Impatient::new(make(), polls)).await;
+        look(polls).await;
         match outcome {
             Some(Ok(value)) => return value,
             // What was dropped before may not keep the next from its end.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dask_client::{
-    Client, Data, Dialect, Direct, Error, Feature, Future, Graph, Key, LogLevel, Plugin, py, python_module,
+    Client, Data, Dialect, Direct, Error, ErrorKind, Feature, Future, Graph, Key, LogLevel, Plugin, py,
+    python_module,
 };
-use dask_live_tests::impatient::{drop_at_every_await, patiently};
+use dask_live_tests::impatient::{Impatient, drop_at_every_await, drop_at_every_await_and, patiently};
 use dask_live_tests::scenarios::Failure;
-use dask_live_tests::{PATIENCE, TestCluster, ensure, ensure_eq, releases};
-use dask_local::Protocol;
+use dask_live_tests::{PATIENCE, TestCluster, ensure, ensure_eq, releases, workspace};
+use dask_local::{Protocol, WorkerSpec};
 use futures::StreamExt;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,10 +46,126 @@ async fn dropping_at_any_await_leaves_nothing_behind() {
         println!("{release}: outside of tasks");
         looking(&client).await;
         println!("{release}: looking");
+        // The last: workers of old releases may lose their scheduler for a moment when an actor is released (2.30.1).
+        actors(&client).await;
+        println!("{release}: actors");
+        client.wait_for_workers(2, PATIENCE).await.unwrap();
         let last = nothing_is_left(&client, &before).await;
         assert!(last.is_ok(), "{release}: {last:?}");
         client.close().await;
         cluster.cluster.stop().await.unwrap();
+    }
+}
+
+/// Every public call of the client that waits stands above or below; of those that give a value to await (`gather`, `wait`, …)
+/// the compiler knows nothing here.
+#[test]
+fn every_call_that_waits_is_tried() {
+    let own = include_str!("cancel_safety.rs");
+    let mut untried = Vec::new();
+    for entry in std::fs::read_dir(workspace().join("crates/dask-client/src")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix("pub async fn "));
+        for name in names.filter_map(|rest| rest.split(['(', '<']).next()) {
+            if !own.contains(&format!(".{name}(")) && !own.contains(&format!(".{name}::<")) {
+                untried.push(name.to_owned());
+            }
+        }
+    }
+    // Made of `submit` and `gather`, on workers that have pandas; see tables.rs.
+    untried.retain(|name| name != "to_arrow");
+    assert!(untried.is_empty(), "not tried: {untried:?}");
+}
+
+/// Restarts take the workers away, so that they have a cluster of their own, with nannies that bring them back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_dropped_at_any_await_leave_a_cluster_that_works() {
+    for release in releases() {
+        let cluster = TestCluster::start_with(&release, Protocol::Tcp, |builder| {
+            builder.workers(0).worker(WorkerSpec::new().name("guarded").nanny(true))
+        });
+        let cluster = cluster.await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        client.call::<i64>(add(1)).await.unwrap();
+        // A restart that goes on without its caller ends tasks that are submitted meanwhile, and says so.
+        let comes_back = async |polls: usize| {
+            let again = async {
+                loop {
+                    match client.call::<i64>(add(polls as i64)).await {
+                        Ok(sum) => break sum,
+                        Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Lost) => (),
+                        Err(error) => panic!("{release}: after a restart dropped at poll {polls}: {error}"),
+                    }
+                }
+            };
+            assert_eq!(patiently("the session after a restart", again).await, polls as i64 + 1);
+        };
+        drop_at_every_await_and("restart", || client.restart(PATIENCE), comes_back).await;
+        drop_at_every_await_and(
+            "restart_without_waiting",
+            || client.restart_without_waiting(PATIENCE),
+            comes_back,
+        )
+        .await;
+        if has(client.dialect(), "restart_workers") {
+            let restart = || async {
+                // One that was dropped may still have the worker away.
+                client.wait_for_workers(1, PATIENCE).await?;
+                client.restart_workers(["guarded"], PATIENCE).await
+            };
+            drop_at_every_await_and("restart_workers", restart, comes_back).await;
+        }
+        assert_eq!(client.statistics().pending, 0);
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+fn is_the_end(error: &Error) -> bool {
+    use ErrorKind::{Closed, Connect, ConnectionLost, Lost};
+    matches!(error.kind(), Closed | Connect | ConnectionLost | Lost)
+}
+
+/// Whatever a shutdown had done when it was dropped: the client answers, and the next shutdown is the last.
+#[tokio::test]
+async fn a_shutdown_dropped_at_any_await_leaves_a_client_that_answers() {
+    for release in releases() {
+        for polls in 0.. {
+            let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
+            let client = cluster.client().reconnect(None).connect().await.unwrap();
+            let held = client.submit::<i64>(add(1)).await.unwrap();
+            held.finished().await.unwrap();
+            let outcome = patiently("shutdown", Impatient::new(client.shutdown(), polls)).await;
+            match patiently("a call after a shutdown", client.call::<i64>(add(1)).into_future()).await {
+                Ok(sum) => assert_eq!(sum, 2),
+                Err(error) => assert!(is_the_end(&error), "{release}, poll {polls}: {error}"),
+            }
+            let is_done = outcome.is_some();
+            match outcome {
+                Some(done) => done.unwrap(),
+                // Again, unless that one did its work unseen.
+                None => match patiently("the next shutdown", client.shutdown()).await {
+                    Ok(()) => (),
+                    Err(error) => assert!(is_the_end(&error), "{release}, poll {polls}: {error}"),
+                },
+            }
+            patiently("the end of the scheduler", async {
+                while cluster.cluster.scheduler_is_running() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+            .await;
+            patiently("close", client.close()).await;
+            cluster.cluster.stop().await.unwrap();
+            if is_done {
+                println!("{release}: shutdown is done after {polls} polls");
+                break;
+            }
+        }
     }
 }
 
@@ -133,9 +250,24 @@ async fn work(client: &Client) {
         client.cancel([&stuck]).await
     })
     .await;
-    drop_at_every_await("cancel_for_all", client, || async {
+    drop_at_every_await("cancel_for_all_with", client, || async {
         let stuck = client.submit::<i64>(add(1).resource("NOWHERE", 1.0)).await?;
         client.cancel_for_all_with([&stuck], "dropped").await
+    })
+    .await;
+    drop_at_every_await("cancel_keys", client, || async {
+        let stuck = client.submit::<i64>(add(1).resource("NOWHERE", 1.0)).await?;
+        client.cancel_keys([stuck.key().clone()]).await
+    })
+    .await;
+    drop_at_every_await("cancel_for_all", client, || async {
+        let stuck = client.submit::<i64>(add(1).resource("NOWHERE", 1.0)).await?;
+        client.cancel_for_all([&stuck]).await
+    })
+    .await;
+    drop_at_every_await("cancel_with", client, || async {
+        let stuck = client.submit::<i64>(add(1).resource("NOWHERE", 1.0)).await?;
+        client.cancel_with([&stuck], "dropped").await
     })
     .await;
 }
@@ -169,6 +301,10 @@ async fn data(client: &Client) {
     drop_at_every_await("who_has", client, || client.who_has(&futures)).await;
     drop_at_every_await("has_what", client, || client.has_what(Vec::<String>::new())).await;
     drop_at_every_await("nbytes", client, || client.nbytes(&futures)).await;
+    drop_at_every_await("rebalance_among", client, || client.rebalance_among(&futures, &["first", "second"]))
+        .await;
+    drop_at_every_await("who_has_everything", client, || client.who_has_everything()).await;
+    drop_at_every_await("nbytes_by_name", client, || client.nbytes_by_name()).await;
 }
 
 async fn state(client: &Client) {
@@ -198,28 +334,54 @@ async fn state(client: &Client) {
     queue.put(&1, None).await.unwrap();
     drop_at_every_await("queue.get_many", client, || queue.get_many::<i64>(2, PATIENCE)).await;
     drop_at_every_await("queue.get_all", client, || queue.get_all::<i64>()).await;
+    drop_at_every_await("queue.close", client, || async { client.queue("closed", 0).await?.close().await })
+        .await;
 
     let event = client.event("dropped");
     drop_at_every_await("event.set", client, || event.set()).await;
+    drop_at_every_await("event.is_set", client, || event.is_set()).await;
     drop_at_every_await("event.wait", client, || event.wait(PATIENCE)).await;
     drop_at_every_await("event.clear", client, || event.clear()).await;
 
     let lock = client.lock("dropped");
+    if client.dialect().has(Feature::LockIsSemaphore) {
+        drop_at_every_await("lock.is_locked", client, || lock.is_locked()).await;
+    }
     drop_at_every_await("lock", client, || async { lock.acquire(PATIENCE).await?.release().await }).await;
     drop(drop_at_every_await("dropped lease of a lock", client, || lock.acquire(PATIENCE)).await);
     let semaphore = client.semaphore("dropped", 1).await.unwrap();
     drop_at_every_await("semaphore", client, || async { semaphore.acquire(PATIENCE).await?.release().await })
         .await;
     drop_at_every_await("try_acquire", client, || semaphore.try_acquire()).await;
+    drop_at_every_await("semaphore.value", client, || semaphore.value()).await;
+    drop_at_every_await("semaphore_with", client, || async {
+        let semaphore = client.semaphore_with("closed", 1, PATIENCE).await?;
+        semaphore.close().await
+    })
+    .await;
     if has(client.dialect(), "multi_lock_acquire") {
         let locks = client.multi_lock(["dropped a", "dropped b"]);
         drop_at_every_await("multi_lock", client, || async {
             locks.acquire(PATIENCE).await?.release().await
         })
         .await;
+        drop_at_every_await("acquire_some", client, || async {
+            locks.acquire_some(1, PATIENCE).await?.release().await
+        })
+        .await;
     }
 
     let published = [&future];
+    let number = Cell::new(0);
+    drop_at_every_await("publish", client, || {
+        number.set(number.get() + 1);
+        let name = format!("dropped {}", number.get());
+        async move { client.publish(name, &[1]).await }
+    })
+    .await;
+    for n in 1..=number.get() {
+        client.unpublish(&format!("dropped {n}")).await.unwrap();
+    }
     drop_at_every_await("publish_over", client, || client.publish_over("dropped", &published)).await;
     drop_at_every_await("dataset", client, || client.dataset("dropped")).await;
     drop_at_every_await("datasets", client, || client.datasets()).await;
@@ -232,6 +394,7 @@ async fn state(client: &Client) {
     }
     if client.dialect().has(Feature::Topics) {
         drop_at_every_await("subscribe", client, || async {
+            drop(client.subscribe("dropped").await?);
             let mut topic = client.subscribe_with("dropped", 2).await?;
             // The subscription goes over the stream and may come after what is logged next.
             loop {
@@ -253,6 +416,11 @@ async fn outside_of_tasks(client: &Client) {
         client.run_on_nannies::<i64>(py("os:getpid")).into_future()
     })
     .await;
+    drop_at_every_await("run.start", client, || client.run::<()>(py("asyncio:sleep").arg(0)).start()).await;
+    drop_at_every_await("start_on_scheduler", client, || {
+        client.start_on_scheduler(py("asyncio:sleep").arg(0))
+    })
+    .await;
     let plugin = || Plugin::of("distributed.diagnostics.plugin:WorkerPlugin").name("dropped");
     drop_at_every_await("register_worker_plugin", client, || client.register_worker_plugin(plugin())).await;
     if has(client.dialect(), "unregister_worker_plugin") {
@@ -263,6 +431,29 @@ async fn outside_of_tasks(client: &Client) {
         })
         .await;
     }
+    if has(client.dialect(), "register_nanny_plugin") {
+        let plugin = || Plugin::of("distributed.diagnostics.plugin:NannyPlugin").name("dropped");
+        drop_at_every_await("nanny plugins", client, || async {
+            client.register_nanny_plugin(plugin()).await?;
+            client.unregister_nanny_plugin("dropped").await
+        })
+        .await;
+    }
+    if has(client.dialect(), "register_scheduler_plugin") {
+        let plugin = || Plugin::of("distributed.diagnostics.plugin:SchedulerPlugin").name("dropped");
+        drop_at_every_await("register_scheduler_plugin", client, || {
+            client.register_scheduler_plugin(plugin())
+        })
+        .await;
+    }
+    if has(client.dialect(), "unregister_scheduler_plugin") {
+        let plugin = || Plugin::of("distributed.diagnostics.plugin:SchedulerPlugin").name("dropped");
+        drop_at_every_await("unregister_scheduler_plugin", client, || async {
+            client.register_scheduler_plugin(plugin()).await?;
+            client.unregister_scheduler_plugin("dropped").await
+        })
+        .await;
+    }
     let number = Cell::new(0);
     drop_at_every_await("upload_bytes", client, || {
         number.set(number.get() + 1);
@@ -270,6 +461,17 @@ async fn outside_of_tasks(client: &Client) {
         async move { client.upload_bytes(&name, b"answer = 42\n", true).await }
     })
     .await;
+    let file = tempfile::Builder::new().prefix("dropped_").suffix(".py").tempfile().unwrap();
+    drop_at_every_await("upload_file", client, || client.upload_file(file.path())).await;
+    if client.dialect().has(Feature::Topics) {
+        drop(
+            drop_at_every_await("forward_logs", client, || client.forward_logs("dropped", LogLevel::Info))
+                .await,
+        );
+    }
+}
+
+async fn actors(client: &Client) {
     drop_at_every_await("an actor", client, || async {
         let future: Future<()> = client.submit(py("only_on_workers:Account").arg(10).actor()).await?;
         let account = client.actor(&future).await?;
@@ -278,12 +480,6 @@ async fn outside_of_tasks(client: &Client) {
         Ok::<_, Error>(())
     })
     .await;
-    if client.dialect().has(Feature::Topics) {
-        drop(
-            drop_at_every_await("forward_logs", client, || client.forward_logs("dropped", LogLevel::Info))
-                .await,
-        );
-    }
 }
 
 async fn looking(client: &Client) {
@@ -303,9 +499,19 @@ async fn looking(client: &Client) {
         .await;
     drop_at_every_await("scheduler_logs", client, || client.scheduler_logs(None)).await;
     drop_at_every_await("worker_logs", client, || client.worker_logs(None)).await;
+    drop_at_every_await("worker_logs_of", client, || client.worker_logs_of(["second"], None)).await;
+    drop_at_every_await("nanny_logs", client, || client.nanny_logs(None)).await;
+    drop_at_every_await("rpc", client, || client.rpc("ncores", [])).await;
+    let worker = client.nthreads().await.unwrap().into_keys().next().unwrap().parse().unwrap();
+    drop_at_every_await("rpc_at_worker", client, || client.rpc_at_worker(&worker, "versions", [])).await;
     drop_at_every_await("wait_for_workers", client, || client.wait_for_workers(2, PATIENCE)).await;
     drop_at_every_await("adaptive_target", client, || client.adaptive_target(None)).await;
     drop_at_every_await("retire_workers", client, || client.retire_workers(Vec::<String>::new())).await;
+    drop_at_every_await("retire_some", client, || client.retire_some(0, 0)).await;
+    drop_at_every_await("retire_workers_without_closing", client, || {
+        client.retire_workers_without_closing(Vec::<String>::new())
+    })
+    .await;
     drop_at_every_await("watch_workers", client, || async {
         client.watch_workers(Duration::from_secs(1)).next().await.expect("a worker")
     })
@@ -315,6 +521,12 @@ async fn looking(client: &Client) {
     }
     if has(client.dialect(), "get_cluster_state") {
         drop_at_every_await("cluster_dump", client, || client.cluster_dump(&["run_spec"], PATIENCE)).await;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dump").display().to_string();
+        drop_at_every_await("cluster_dump_to", client, || {
+            client.cluster_dump_to(&path, "msgpack", &["run_spec"], PATIENCE)
+        })
+        .await;
     }
 }
 

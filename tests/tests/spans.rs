@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dask_client::{Data, Direct, Feature, Future, Gathered, Graph, py};
+use dask_client::{Client, Data, Direct, Feature, Future, Gathered, Graph, py};
 use dask_live_tests::{PATIENCE, TestCluster, releases};
 use dask_local::{Protocol, WorkerSpec};
 use tracing::field::{Field, Visit};
@@ -149,7 +149,7 @@ async fn calls_and_requests_open_spans() {
                 ("dask.attach", &[("key", "the-sum"), ("name", "left")]),
                 ("dask.rpc", &[("op", "variable_set")]),
                 // A request that waits at the scheduler.
-                ("dask.rpc", &[("op", "variable_get"), ("peer", &address)]),
+                ("dask.rpc", &[("op", "variable_get"), ("peer", &address), ("name", "left")]),
             ],
         );
         let slow: Future<()> = client.submit(py("time:sleep").arg(0.5).key("slow")).await.unwrap();
@@ -157,6 +157,9 @@ async fn calls_and_requests_open_spans() {
         let spans = recorder.expect(&release, &[("dask.cancel", &[("key", "slow"), ("keys", "1")])]);
         let by_request = spans.iter().any(|(_, fields)| fields.get("op").is_some_and(|op| op == "cancel"));
         assert_eq!(by_request, !client.dialect().has(Feature::CancelOnStream));
+
+        keeps_and_moves(&client, &recorder, &release).await;
+        shares_and_looks(&client, &recorder, &release).await;
 
         // Straight from and to workers.
         let direct = cluster.client().direct(Direct::Always).connect().await.unwrap();
@@ -192,4 +195,115 @@ async fn calls_and_requests_open_spans() {
         client.close().await;
         cluster.cluster.stop().await.unwrap();
     }
+}
+
+async fn keeps_and_moves(client: &Client, recorder: &Recorder, release: &str) {
+    let failed: Future<f64> =
+        client.submit(py("operator:truediv").args((1, 0)).key("by-zero")).await.unwrap();
+    let other: Future<f64> =
+        client.submit(py("operator:truediv").args((2, 0)).key("by-zero-2")).await.unwrap();
+    failed.exception().await.unwrap().unwrap();
+    other.exception().await.unwrap().unwrap();
+    client.retry([&failed, &other]).await.unwrap();
+    recorder.expect(
+        release,
+        &[
+            ("dask.stream", &[("op", "update-graph")]),
+            ("dask.wait", &[("key", "by-zero")]),
+            ("dask.retry", &[("key", "by-zero"), ("keys", "2")]),
+            ("dask.rpc", &[("op", "retry")]),
+        ],
+    );
+    drop((failed, other));
+
+    let future: Future<i64> = client.submit(py("operator:add").args((3, 4)).key("moved")).await.unwrap();
+    client.replicate([&future], None, &[]).await.unwrap();
+    client.rebalance([&future]).await.unwrap();
+    client.who_has([&future]).await.unwrap();
+    client.nbytes([&future]).await.unwrap();
+    client.fire_and_forget([&future]).await.unwrap();
+    recorder.expect(
+        release,
+        &[
+            ("dask.replicate", &[("key", "moved"), ("keys", "1")]),
+            ("dask.rebalance", &[("key", "moved"), ("keys", "1")]),
+            ("dask.who_has", &[("key", "moved"), ("keys", "1")]),
+            ("dask.nbytes", &[("key", "moved"), ("keys", "1")]),
+            ("dask.fire_and_forget", &[("key", "moved"), ("keys", "1")]),
+            ("dask.stream", &[("op", "client-desires-keys"), ("key", "moved"), ("keys", "1")]),
+        ],
+    );
+    drop(future);
+    let released = async {
+        let is_it = |(name, fields): &(&str, Fields)| {
+            *name == "dask.stream"
+                && fields.get("op").is_some_and(|op| op == "client-releases-keys")
+                && fields.get("key").is_some_and(|key| key == "moved")
+        };
+        while !recorder.take().iter().any(is_it) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, released).await.expect("no span of the release");
+}
+
+async fn shares_and_looks(client: &Client, recorder: &Recorder, release: &str) {
+    let future: Future<i64> = client.submit(py("operator:add").args((5, 6)).key("shared")).await.unwrap();
+    let variable = client.variable("a-variable");
+    variable.set(&future).await.unwrap();
+    variable.get::<i64>(PATIENCE).await.unwrap();
+    let queue = client.queue("a-queue", 0).await.unwrap();
+    for _ in 0..3 {
+        queue.put(&future, None).await.unwrap();
+    }
+    queue.get::<i64>(PATIENCE).await.unwrap();
+    queue.get_many::<i64>(1, PATIENCE).await.unwrap();
+    queue.get_all::<i64>().await.unwrap();
+    client.publish("a-dataset", &[&future]).await.unwrap();
+    client.dataset("a-dataset").await.unwrap().unwrap();
+    client.unpublish("a-dataset").await.unwrap();
+    client.lock("a-lock").acquire(PATIENCE).await.unwrap().release().await.unwrap();
+    let spans = recorder.expect(
+        release,
+        &[
+            ("dask.variable_set", &[("key", "shared"), ("name", "a-variable")]),
+            ("dask.variable_get", &[("key", "shared"), ("name", "a-variable")]),
+            ("dask.queue_put", &[("key", "shared"), ("name", "a-queue")]),
+            ("dask.queue_get", &[("key", "shared"), ("name", "a-queue"), ("items", "1")]),
+            ("dask.rpc", &[("op", "queue_put"), ("name", "a-queue")]),
+            ("dask.publish", &[("key", "shared"), ("keys", "1"), ("name", "a-dataset")]),
+            ("dask.dataset", &[("key", "shared"), ("keys", "1"), ("name", "a-dataset")]),
+        ],
+    );
+    let gets = spans.iter().filter(|(name, _)| *name == "dask.queue_get").count();
+    assert_eq!(gets, 3, "{release}: {spans:#?}");
+    assert!(spans.iter().any(|(_, fields)| fields.get("name").is_some_and(|name| name == "a-lock")));
+
+    let running: Future<()> = client.submit(py("time:sleep").arg(2).key("running")).await.unwrap();
+    client.diagnose(running.key()).await.unwrap();
+    client.call_stack(Some(&[running.key().clone()])).await.unwrap();
+    recorder.expect(
+        release,
+        &[
+            ("dask.diagnose", &[("key", "running")]),
+            ("dask.call_stack", &[("key", "running"), ("keys", "1")]),
+        ],
+    );
+    if client.dialect().request(dask_wire::Peer::Scheduler, "get_story").is_ok() {
+        client.story(&[running.key().clone()]).await.unwrap();
+        recorder.expect(release, &[("dask.story", &[("key", "running"), ("keys", "1")])]);
+    }
+    let call = py("only_on_workers:Account").arg(1).actor().key("account");
+    let made: Future<()> = client.submit(call).await.unwrap();
+    let account = client.actor(&made).await.unwrap();
+    account.call::<i64>("deposit").arg(2).await.unwrap();
+    account.attribute::<i64>("balance").await.unwrap();
+    recorder.expect(
+        release,
+        &[
+            ("dask.actor", &[("key", "account")]),
+            ("dask.actor_call", &[("key", "account"), ("method", "deposit")]),
+            ("dask.actor_attribute", &[("key", "account"), ("attribute", "balance")]),
+        ],
+    );
 }

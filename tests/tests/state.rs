@@ -360,6 +360,7 @@ async fn datasets_outlive_their_client(stage: &Stage) -> Outcome {
     for name in names {
         client.unpublish(&name).await?;
     }
+    client.unpublish("never published").await?;
     ensure!(client.dataset("one").await?.is_none(), "still there");
     ensure_eq!(client.datasets().await?.len(), 0);
     Ok(())

@@ -10,6 +10,7 @@ use dask_wire::{FromPython, Key, Payload, Peer, Request, Value};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 use crate::call::Args;
 use crate::client::Client;
@@ -28,9 +29,9 @@ const REACH: Duration = Duration::from_secs(2);
 /// ```no_run
 /// # async fn example(client: dask_client::Client) -> dask_client::Result<()> {
 /// use dask_client::py;
-/// let counter = client.submit::<()>(py("collections:Counter").actor()).await?;
+/// let counter = client.submit::<()>(py("collections:Counter").arg(["a"]).actor()).await?;
 /// let counter = client.actor(&counter).await?;
-/// counter.call::<()>("update").arg(["a", "b", "a"]).await?;
+/// counter.call::<()>("update").arg(["b", "a"]).await?;
 /// let most: Vec<(String, i64)> = counter.call("most_common").arg(1).await?;
 /// # Ok(())
 /// # }
@@ -44,15 +45,19 @@ pub struct Actor {
 }
 
 impl Client {
-    /// The actor that a future stands for, once it is made.
+    /// The actor that a future stands for, once it is made. On old releases (2.30.1 is one) an object that is false in Python,
+    /// such as an empty container, never gets that far: wait for the future with a deadline first.
     ///
     /// Op `who_has`, every release.
     ///
     /// # Errors
     /// Making it failed, or its worker is gone.
     pub async fn actor<R>(&self, future: &Future<R>) -> Result<Actor> {
-        future.finished().await?;
-        let worker = self.actor_worker(future.key()).await?;
+        let found = async {
+            future.finished().await?;
+            self.actor_worker(future.key()).await
+        };
+        let worker = found.instrument(tracing::debug_span!("dask.actor", key = %future.key())).await?;
         Ok(Actor { future: future.clone().typed(), worker, direct: Arc::new(OnceCell::new()) })
     }
 
@@ -108,7 +113,8 @@ impl Actor {
         let client = self.future.client();
         let request = client.dialect().request(Peer::Worker, "actor_attribute")?;
         let request = request.with("actor", self.key().to_value())?.with("attribute", name.to_owned())?;
-        self.send(request, None, || format!("attribute {name:?} of {}", self.key())).await
+        let span = tracing::debug_span!("dask.actor_attribute", key = %self.key(), attribute = name);
+        self.send(request, None, || format!("attribute {name:?} of {}", self.key())).instrument(span).await
     }
 
     async fn send<R: FromPython>(
@@ -234,7 +240,9 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for ActorCall<'a, R> {
                 .with("function", method.clone())?
                 .with("args", Value::Array(args))?
                 .with("kwargs", Value::Map(kwargs))?;
-            actor.send(request, deadline, || format!("what {method:?} of {} returned", actor.key())).await
+            let span = tracing::debug_span!("dask.actor_call", key = %actor.key(), method);
+            let what = || format!("what {method:?} of {} returned", actor.key());
+            actor.send(request, deadline, what).instrument(span).await
         })
     }
 }

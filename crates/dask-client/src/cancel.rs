@@ -8,6 +8,7 @@ use crate::client::{Client, Shared};
 use crate::error::Result;
 use crate::future::Future;
 use crate::reply::Reply;
+use crate::trace::about_keys;
 
 /// What releases that carry a reason (from 2025.3.0 on) are told.
 const REASON: &str = "client";
@@ -87,12 +88,7 @@ impl<R> Future<R> {
 
 impl Shared {
     async fn cancel(&self, keys: &[Key], force: bool, message: &str) -> Result<()> {
-        let span = tracing::debug_span!(
-            "dask.cancel",
-            key = keys.first().map(tracing::field::display),
-            keys = keys.len(),
-        );
-        self.cancel_now(keys, force, message).instrument(span).await
+        self.cancel_now(keys, force, message).instrument(about_keys!("dask.cancel", keys)).await
     }
 
     async fn cancel_now(&self, keys: &[Key], force: bool, message: &str) -> Result<()> {
@@ -101,7 +97,7 @@ impl Shared {
             CancelVia::Rpc(request) => {
                 let deadline = self.settings.rpc_timeout;
                 let call = self.pool.call(&self.address, "cancel", &request, deadline);
-                let reply = self.exchanging("cancel", &self.address, call).await?;
+                let reply = self.exchanging("cancel", &self.address, &request, call).await?;
                 Reply::new(&self.address, "cancel", reply).map(drop)
             }
             CancelVia::Stream | CancelVia::Nothing => Ok(()),

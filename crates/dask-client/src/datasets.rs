@@ -6,11 +6,13 @@ use dask_pickle::{CallTemplate, FillHoles, Pickler, Template, Value as Python};
 use dask_wire::family::{Decoded, decode};
 use dask_wire::{Dialect, Feature, FromPython, Key, Payload, Peer, Value};
 use serde::Serialize;
+use tracing::Instrument;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::future::Future;
 use crate::guard::fresh_id;
+use crate::trace::about_keys;
 
 /// What was published under a name.
 #[derive(Clone, Debug)]
@@ -75,14 +77,27 @@ impl Client {
     }
 
     async fn put_dataset<T: Serialize + ?Sized>(&self, name: String, value: &T, replace: bool) -> Result<()> {
-        let shared = self.shared();
         let template = Template::of(value).map_err(Error::encode)?;
         let mut keys: Vec<Key> = Vec::new();
         for key in template.references().map(Key::from_reference) {
             if !keys.contains(&key) {
-                shared.until_known(&key).await?;
                 keys.push(key);
             }
+        }
+        let span = about_keys!("dask.publish", keys, name);
+        self.put_futures(name, template, keys, replace).instrument(span).await
+    }
+
+    async fn put_futures(
+        &self,
+        name: String,
+        template: Template,
+        keys: Vec<Key>,
+        replace: bool,
+    ) -> Result<()> {
+        let shared = self.shared();
+        for key in &keys {
+            shared.until_known(key).await?;
         }
         let mut out = Pickler::new();
         let mut fill = PythonFutures { dialect: shared.dialect(), scheduler: self.address().to_string() };
@@ -109,6 +124,17 @@ impl Client {
     /// # Errors
     /// The data cannot be read, or the scheduler does not answer.
     pub async fn dataset(&self, name: &str) -> Result<Option<Dataset>> {
+        use tracing::field::Empty;
+        let span = tracing::debug_span!("dask.dataset", name, key = Empty, keys = Empty);
+        let found = self.find_dataset(name).instrument(span.clone()).await?;
+        if let Some(dataset) = &found {
+            span.record("keys", dataset.futures.len());
+            span.record("key", dataset.futures.first().map(|future| tracing::field::display(future.key())));
+        }
+        Ok(found)
+    }
+
+    async fn find_dataset(&self, name: &str) -> Result<Option<Dataset>> {
         let shared = self.shared();
         shared.stream().await?;
         let request = shared.request("publish_get")?;
@@ -181,7 +207,11 @@ impl Client {
                 .with("uid", self.flush().await?)?,
             false => request.with("name", name.to_owned())?,
         };
-        shared.rpc(request).await.map(drop)
+        match shared.rpc(request).await {
+            // Schedulers that take one name at a time look for the client under which it was kept, also if it never was.
+            Err(error) if error.python().is_some_and(|python| python.class == "KeyError") => Ok(()),
+            outcome => outcome.map(drop),
+        }
     }
 
     /// Marks this point of the stream: a request with the mark is carried out after everything before it.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use dask_wire::graph::TaskOptions;
 use dask_wire::{Key, Value};
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 use crate::client::{Client, Shared};
 use crate::diagnosis::{Diagnosis, Offer};
@@ -59,6 +60,11 @@ impl Shared {
     }
 
     async fn diagnose(&self, key: &Key) -> Diagnosis {
+        let span = tracing::debug_span!("dask.diagnose", %key);
+        self.find_reason(key).instrument(span).await
+    }
+
+    async fn find_reason(&self, key: &Key) -> Diagnosis {
         let until = Instant::now() + TIME;
         let needs = self.session.look(|session| session.needs(key));
         let picky = needs.iter().flat_map(|needs| needs.iter()).take(ASKED);

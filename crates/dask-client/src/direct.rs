@@ -187,7 +187,7 @@ impl Shared {
             // Up to 2023.8.0 the receiver's share of a worker's connections could be set; a client waits its turn below.
             .with_if_taken("max_connections", false)
             .into_rpc()?;
-        self.exchanging("get_data", &address, self.ask_for_data(&address, &request)).await
+        self.exchanging("get_data", &address, &request, self.ask_for_data(&address, &request)).await
     }
 
     async fn ask_for_data(&self, address: &Address, request: &Value<'_>) -> Result<Vec<(Key, Payload)>> {
@@ -320,7 +320,7 @@ impl Shared {
         };
         let late = || Error::timeout(format_args!("op \"update_data\" at {address}"), deadline);
         let exchange = async { timeout(deadline, exchange).await.map_err(|_| late())? };
-        let message = self.exchanging("update_data", address, exchange).await?;
+        let message = self.exchanging("update_data", address, &request, exchange).await?;
         let reply = Reply::new(address, "update_data", message)?;
         let value = reply.value()?;
         let sizes =

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::life::ClientEvent;
 use crate::net::address::Address;
 use crate::reply::Reply;
+use crate::trace::rpc_span;
 
 impl Shared {
     /// Does one exchange of messages with a peer under its span; one that is slow is reported.
@@ -19,13 +20,14 @@ impl Shared {
         &self,
         op: &'static str,
         peer: &Address,
+        request: &Value<'_>,
         work: impl StdFuture<Output = Result<T>>,
     ) -> Result<T> {
         if self.is_closing() {
             return Err(Error::closed());
         }
         let start = Instant::now();
-        let done = work.instrument(rpc_span(op, peer)).await?;
+        let done = work.instrument(rpc_span(op, peer, Some(request))).await?;
         let took = start.elapsed();
         if took >= self.settings.slow_after {
             tracing::warn!(op, %peer, ?took, "a slow reply");
@@ -53,7 +55,7 @@ impl Shared {
         let op = request.op();
         let request = request.into_rpc()?;
         let call = self.pool.call(peer, op, &request, deadline);
-        Reply::new(peer, op, self.exchanging(op, peer, call).await?)
+        Reply::new(peer, op, self.exchanging(op, peer, &request, call).await?)
     }
 
     /// One request to the scheduler whose reply may take as long as it likes. It takes no room from other requests and
@@ -65,7 +67,7 @@ impl Shared {
         let request = self.renewed(request).await?;
         let op = request.op();
         let request = request.into_rpc()?;
-        let span = rpc_span(op, &self.address);
+        let span = rpc_span(op, &self.address, Some(&request));
         let message = self.pool.call_waiting(&self.address, &request).instrument(span).await?;
         Reply::new(&self.address, op, message)
     }
@@ -77,7 +79,7 @@ impl Shared {
         let op = request.op();
         let request = request.into_rpc()?;
         let work = self.while_alive(op, &request);
-        Reply::new(&self.address, op, self.exchanging(op, &self.address, work).await?)
+        Reply::new(&self.address, op, self.exchanging(op, &self.address, &request, work).await?)
     }
 
     async fn while_alive(&self, op: &'static str, request: &Value<'_>) -> Result<Message> {
@@ -94,16 +96,11 @@ impl Shared {
                 // Takes no room: all of it may be taken by transfers such as this one.
                 let alive = self.request("ncores")?.into_rpc()?;
                 let alive = timeout(stall, self.pool.call_waiting(&self.address, &alive));
-                let alive = alive.instrument(rpc_span("ncores", &self.address)).await;
+                let alive = alive.instrument(rpc_span("ncores", &self.address, None)).await;
                 alive.map_err(|_| late())?.map_err(|_| late())?;
             }
         };
         lease.done();
         Ok(message)
     }
-}
-
-/// The span of one request, below that of the call which makes it.
-pub(crate) fn rpc_span(op: &'static str, peer: &Address) -> tracing::Span {
-    tracing::debug_span!("dask.rpc", op, %peer)
 }

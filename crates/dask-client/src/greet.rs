@@ -7,10 +7,10 @@ use tokio::time::timeout_at;
 use tracing::Instrument;
 
 use crate::error::{Error, Result};
-use crate::exchange::rpc_span;
 use crate::limit::from_now;
 use crate::net::address::Address;
 use crate::net::comm::Comm;
+use crate::trace::rpc_span;
 
 /// Says that a release is not among those that the tables of the dialects were checked against.
 pub(crate) fn warn_if_unknown(address: &Address, dialect: Dialect) {
@@ -43,7 +43,7 @@ pub(crate) async fn ask_release(comm: &mut Comm, address: &Address, deadline: Du
         comm.writer.send(&request("who_has", Some(("keys", Value::Array(Vec::new()))))).await?;
         Ok::<_, Error>((comm.reader.expect().await?, comm.reader.expect().await?))
     };
-    let questions = questions.instrument(rpc_span("versions", address));
+    let questions = questions.instrument(rpc_span("versions", address, None));
     let (versions, who_has) = timeout_at(until, questions).await.map_err(|_| late("versions"))??;
     let wire = |error| Error::wire(address, error);
     if who_has.value().map_err(wire)?.as_map().is_none() {

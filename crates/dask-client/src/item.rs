@@ -20,6 +20,14 @@ pub enum Item<R = dask_pickle::Value> {
 }
 
 impl<R> Item<R> {
+    /// The key of the future, if it is one.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Item::Future(future) => Some(future.key()),
+            Item::Value(_) => None,
+        }
+    }
+
     /// The value.
     ///
     /// # Errors

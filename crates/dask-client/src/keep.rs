@@ -1,10 +1,12 @@
 //! Keeping tasks going: without anybody who waits, or after a failure.
 
 use dask_wire::{Key, Value};
+use tracing::Instrument;
 
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::future::Future;
+use crate::trace::about_keys;
 
 impl Client {
     /// Has the scheduler finish tasks even if every future of them is dropped and this client is gone; their results are
@@ -19,9 +21,13 @@ impl Client {
         futures: impl IntoIterator<Item = &'f Future<R>>,
     ) -> Result<()> {
         let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
+        self.hand_over(&keys).instrument(about_keys!("dask.fire_and_forget", keys)).await
+    }
+
+    async fn hand_over(&self, keys: &[Key]) -> Result<()> {
         let shared = self.shared();
         shared.check_open()?;
-        shared.session.change(|session| session.fire_and_forget(&keys))?;
+        shared.session.change(|session| session.fire_and_forget(keys))?;
         // What follows the submissions on the stream has no reply of its own; that the scheduler knows the last of the tasks
         // says that it has taken in what came before.
         let Some(last) = keys.last() else { return Ok(()) };
@@ -55,8 +61,13 @@ impl Client {
     /// # Errors
     /// The scheduler does not know one of the tasks, or does not answer.
     pub async fn retry<'f, R: 'f>(&self, futures: impl IntoIterator<Item = &'f Future<R>>) -> Result<()> {
-        let shared = self.shared();
         let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
+        let span = about_keys!("dask.retry", keys);
+        self.run_again(keys).instrument(span).await
+    }
+
+    async fn run_again(&self, keys: Vec<Key>) -> Result<()> {
+        let shared = self.shared();
         let client = self.name().to_string();
         let request = shared.request("retry")?.with("client", client)?;
         // Open before the scheduler is asked: it may have told the new outcome by the time it replies.

@@ -80,6 +80,7 @@ mod submit;
 #[cfg(feature = "arrow")]
 mod table;
 mod topics;
+mod trace;
 mod upload;
 mod variable;
 mod versions;

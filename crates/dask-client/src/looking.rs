@@ -6,10 +6,12 @@ use std::time::Duration;
 use dask_wire::{Key, Value};
 use serde::Serialize;
 use tokio::time::sleep;
+use tracing::Instrument;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plain::seconds;
+use crate::trace::about_keys;
 
 /// One stretch of work on a task: `compute`, `transfer`, `deserialize`, `disk-read`, …
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -91,8 +93,10 @@ impl Client {
         keys: Option<&[Key]>,
     ) -> Result<BTreeMap<String, BTreeMap<String, Vec<String>>>> {
         let shared = self.shared();
+        let span = about_keys!("dask.call_stack", keys.unwrap_or_default());
         let keys = keys.map_or(Value::Nil, |keys| keys.iter().collect());
-        let reply = shared.rpc(shared.request("call_stack")?.with("keys", keys)?).await?;
+        let request = shared.request("call_stack")?.with("keys", keys)?;
+        let reply = shared.rpc(request).instrument(span).await?;
         let value = reply.value()?;
         let frames = |frames: &Value<'_>| {
             let frames = frames.as_array().unwrap_or_default().iter();

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dask_wire::{Key, Value};
+use tracing::Instrument;
 
 use crate::client::{Client, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::future::Future;
 use crate::reply::Reply;
 use crate::run::Place;
+use crate::trace::about_keys;
 
 impl Client {
     /// The addresses of the workers that hold each result; none for a result that is not there (op `who_has`, every
@@ -20,8 +22,10 @@ impl Client {
         &self,
         futures: impl IntoIterator<Item = &'f Future<R>>,
     ) -> Result<HashMap<Key, Vec<String>>> {
-        let request = self.shared().request("who_has")?.with("keys", keys(futures).collect::<Value<'_>>())?;
-        holders(&self.shared().rpc(request).await?)
+        let keys: Vec<&Key> = futures.into_iter().map(Future::key).collect();
+        let request =
+            self.shared().request("who_has")?.with("keys", keys.iter().copied().collect::<Value<'_>>())?;
+        holders(&self.shared().rpc(request).instrument(about_keys!("dask.who_has", keys)).await?)
     }
 
     /// As [`Client::who_has`], of every result on the cluster, whoever asked for it: large on a busy one (op `who_has`,
@@ -67,9 +71,10 @@ impl Client {
         &self,
         futures: impl IntoIterator<Item = &'f Future<R>>,
     ) -> Result<HashMap<Key, u64>> {
-        let request = self.shared().request("nbytes")?;
-        let request = request.with("keys", keys(futures).collect::<Value<'_>>())?.with("summary", false)?;
-        let reply = self.shared().rpc(request).await?;
+        let keys: Vec<&Key> = futures.into_iter().map(Future::key).collect();
+        let request = self.shared().request("nbytes")?.with("summary", false)?;
+        let request = request.with("keys", keys.iter().copied().collect::<Value<'_>>())?;
+        let reply = self.shared().rpc(request).instrument(about_keys!("dask.nbytes", keys)).await?;
         let value = reply.value()?;
         let pairs = value.as_map().ok_or_else(|| reply.unexpected(value.kind()))?;
         Ok(pairs.iter().filter_map(|(key, size)| Some((Key::from_value(key)?, size.as_u64()?))).collect())
@@ -102,12 +107,13 @@ impl Client {
         workers: &[&str],
     ) -> Result<()> {
         let futures: Vec<&Future<R>> = futures.into_iter().collect();
-        for future in &futures {
-            future.finished().await?;
-        }
         let keys: Vec<Key> = futures.iter().map(|future| future.key().clone()).collect();
         let workers: Vec<String> = workers.iter().map(|worker| (*worker).to_owned()).collect();
-        self.shared().replicate(&keys, copies, &workers).await
+        let work = async {
+            all_finished(&futures).await?;
+            self.shared().replicate(&keys, copies, &workers).await
+        };
+        work.instrument(about_keys!("dask.replicate", keys)).await
     }
 
     /// Moves finished results so that workers use about equally much memory: these results, or all if none is given (op
@@ -130,24 +136,29 @@ impl Client {
         workers: &[&str],
     ) -> Result<()> {
         let futures: Vec<&Future<R>> = futures.into_iter().collect();
-        for future in &futures {
-            future.finished().await?;
-        }
-        let mut request = self.shared().request("rebalance")?;
-        if !futures.is_empty() {
-            request = request.with("keys", keys(futures).collect::<Value<'_>>())?;
-        }
-        if !workers.is_empty() {
-            let named: Vec<String> = workers.iter().map(|worker| (*worker).to_owned()).collect();
-            let workers = self.pick_workers(Place::Worker, Some(&named)).await?;
-            request = request.with("workers", workers.into_iter().collect::<Value<'_>>())?;
-        }
-        moved(&self.shared().rpc(request).await?)
+        let keys: Vec<&Key> = futures.iter().map(|future| future.key()).collect();
+        let work = async {
+            all_finished(&futures).await?;
+            let mut request = self.shared().request("rebalance")?;
+            if !keys.is_empty() {
+                request = request.with("keys", keys.iter().copied().collect::<Value<'_>>())?;
+            }
+            if !workers.is_empty() {
+                let named: Vec<String> = workers.iter().map(|worker| (*worker).to_owned()).collect();
+                let workers = self.pick_workers(Place::Worker, Some(&named)).await?;
+                request = request.with("workers", workers.into_iter().collect::<Value<'_>>())?;
+            }
+            moved(&self.shared().rpc(request).await?)
+        };
+        work.instrument(about_keys!("dask.rebalance", keys)).await
     }
 }
 
-fn keys<'f, R: 'f>(futures: impl IntoIterator<Item = &'f Future<R>>) -> impl Iterator<Item = &'f Key> {
-    futures.into_iter().map(Future::key)
+async fn all_finished<R>(futures: &[&Future<R>]) -> Result<()> {
+    for future in futures {
+        future.finished().await?;
+    }
+    Ok(())
 }
 
 fn holders(reply: &Reply) -> Result<HashMap<Key, Vec<String>>> {

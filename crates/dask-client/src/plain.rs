@@ -7,9 +7,10 @@ use std::time::Duration;
 use dask_pickle::{Template, Value as Python};
 use dask_wire::family::{Decoded, decode};
 use dask_wire::session::KeyState;
-use dask_wire::{FromPython, Key, Payload, Value};
+use dask_wire::{FromPython, Key, Payload, Request, Value};
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument;
 
 use crate::client::Shared;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +31,25 @@ impl Sent {
             Some(key) => Ok(Sent::Key(Key::from_reference(key))),
             None => data_of(&template).map(Sent::Data),
         }
+    }
+
+    /// The key of the future that it is, if it is one.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        match self {
+            Sent::Key(key) => Some(key),
+            Sent::Data(_) => None,
+        }
+    }
+
+    /// Completes a request that takes either, once the scheduler knows the future.
+    pub(crate) async fn put_into(self, request: Request, shared: &Shared) -> Result<Request> {
+        Ok(match self {
+            Sent::Key(key) => {
+                shared.until_known(&key).await?;
+                request.with("key", key.to_value())?
+            }
+            Sent::Data(data) => request.with("data", data)?,
+        })
     }
 }
 
@@ -90,7 +110,7 @@ pub(crate) async fn to_the_end<T: Send + 'static>(
     work: impl StdFuture<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     // The task fails only when its runtime is shut down under it.
-    tokio::spawn(work).await.unwrap_or_else(|_| Err(Error::closed()))
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(Error::closed()))
 }
 
 /// Gives up after a deadline, if there is one.

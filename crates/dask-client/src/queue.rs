@@ -7,6 +7,7 @@ use dask_wire::{FromPython, Key, Peer, Request, Value};
 use serde::Serialize;
 use tokio::runtime;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::client::{Client, Handle};
 use crate::error::{ErrorKind, Result};
@@ -70,15 +71,18 @@ impl Queue {
         let within = within.into();
         let shared = self.client.shared();
         let request = self.request("queue_put")?.with("timeout", seconds(within))?;
-        let request = match Sent::of(value)? {
-            Sent::Key(key) => {
-                shared.until_known(&key).await?;
-                request.with("key", key.to_value())?
-            }
-            Sent::Data(data) => request.with("data", data)?,
-        };
+        let sent = Sent::of(value)?;
+        let span = tracing::debug_span!(
+            "dask.queue_put",
+            name = self.name,
+            key = sent.key().map(tracing::field::display)
+        );
         let what = format!("room in queue {:?}", self.name);
-        kept_by_scheduler(within, what, shared.rpc_waiting(request)).await.map(drop)
+        let work = async {
+            let request = sent.put_into(request, shared).await?;
+            kept_by_scheduler(within, what, shared.rpc_waiting(request)).await.map(drop)
+        };
+        work.instrument(span).await
     }
 
     /// Takes the oldest item, waiting for one: at most for the given time, or for as long as it takes with `None`.
@@ -91,8 +95,11 @@ impl Queue {
     /// There is no item within that time ([`crate::ErrorKind::Timeout`]), the value is not of type `R` (it is then
     /// taken and gone), or the future's task is not known to the scheduler any more.
     pub async fn get<R: FromPython + Send>(&self, within: impl Into<Option<Duration>>) -> Result<Item<R>> {
-        let taken = self.take(within.into()).await?;
-        self.unwrap(taken)
+        let span = self.get_span();
+        let taken = self.take(within.into()).instrument(span.clone()).await?;
+        let item = self.unwrap(taken)?;
+        tell(&span, std::slice::from_ref(&item));
+        Ok(item)
     }
 
     /// Takes `count` items, the oldest first, waiting for them as they come: at most for the given time, or for as long
@@ -111,16 +118,24 @@ impl Queue {
         within: impl Into<Option<Duration>>,
     ) -> Result<Vec<Item<R>>> {
         let until = within.into().map(from_now);
+        let span = self.get_span();
         let mut taken = Vec::new();
         while taken.len() < count {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match self.take(left).await {
+            match self.take(left).instrument(span.clone()).await {
                 Ok(item) => taken.push(item),
                 Err(error) if error.kind() == ErrorKind::Timeout && until.is_some() => break,
                 Err(error) => return Err(error),
             }
         }
-        taken.into_iter().map(|item| self.unwrap(item)).collect()
+        let items: Vec<Item<R>> = taken.into_iter().map(|item| self.unwrap(item)).collect::<Result<_>>()?;
+        tell(&span, &items);
+        Ok(items)
+    }
+
+    fn get_span(&self) -> tracing::Span {
+        use tracing::field::Empty;
+        tracing::debug_span!("dask.queue_get", name = self.name, key = Empty, items = Empty)
     }
 
     /// Takes an item, which is put back unless it is unwrapped.
@@ -157,16 +172,18 @@ impl Queue {
         let request = self.request("queue_get")?.with("batch", true)?;
         let name = self.name.clone();
         let handle = Arc::clone(self.client.handle());
-        let mut taken = to_the_end(async move {
+        let span = self.get_span();
+        let take = to_the_end(async move {
             let reply = handle.shared.rpc(request).await?;
             Ok(Taken { handle, name, reply: Some(reply), runtime: runtime::Handle::current() })
-        })
-        .await?;
+        });
+        let mut taken = take.instrument(span.clone()).await?;
         let Some(reply) = taken.reply.take() else { return Err(crate::Error::closed()) };
-        match reply.value()? {
-            Value::Array(records) => records.into_iter().map(|record| self.receive(&reply, record)).collect(),
-            other => Err(reply.unexpected(other.kind())),
-        }
+        let Value::Array(records) = reply.value()? else { return Err(reply.unexpected("no array")) };
+        let items = records.into_iter().map(|record| self.receive(&reply, record));
+        let items: Vec<Item<R>> = items.collect::<Result<_>>()?;
+        tell(&span, &items);
+        Ok(items)
     }
 
     fn receive<R: FromPython + Send>(&self, reply: &Reply, record: Value<'_>) -> Result<Item<R>> {
@@ -196,6 +213,14 @@ impl Queue {
         shared.stream().await?;
         shared.session.change(|session| session.send(message));
         Ok(())
+    }
+}
+
+/// Records what came out of a queue: how many items, and the key of the first that is a future.
+fn tell<R>(span: &tracing::Span, items: &[Item<R>]) {
+    span.record("items", items.len());
+    if let Some(key) = items.iter().find_map(Item::key) {
+        span.record("key", tracing::field::display(key));
     }
 }
 

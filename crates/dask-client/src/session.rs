@@ -11,11 +11,11 @@ use tracing::Instrument;
 
 use crate::client::Shared;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::rpc_span;
 use crate::greet::{ask_release, warn_if_unknown};
 use crate::life::{ClientEvent, Stage};
 use crate::limit::from_now;
 use crate::net::comm::{Comm, CommReader, CommWriter};
+use crate::trace::{rpc_span, stream_spans};
 use crate::watch::Waiter;
 
 /// Releases wait this long for more of them: each message costs the scheduler more than its content.
@@ -90,7 +90,7 @@ pub(crate) async fn register(
         ("reply".into(), false.into()),
         ("versions".into(), versions),
     ]);
-    let span = rpc_span("register-client", &comm.reader.agreed.peer);
+    let span = rpc_span("register-client", &comm.reader.agreed.peer, None);
     comm.call(&message).instrument(span).await
 }
 
@@ -174,9 +174,11 @@ async fn write(shared: &Shared, writer: &mut CommWriter) -> Error {
                 continue;
             }
         };
+        let spans = stream_spans(&batch);
         if let Err(error) = writer.send(&batch).await {
             return error;
         }
+        drop(spans);
         if shared.is_closing() && !cell.look(Session::has_outgoing) {
             return Error::closed();
         }

@@ -2,9 +2,11 @@
 
 use dask_wire::{Key, Value};
 use serde::Serialize;
+use tracing::Instrument;
 
 use crate::client::Client;
 use crate::error::Result;
+use crate::trace::about_keys;
 
 /// One step in the life of a task on the scheduler.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,13 +35,14 @@ impl Client {
     /// The release cannot do it, or the scheduler does not answer.
     pub async fn story(&self, keys: &[Key]) -> Result<Vec<Transition>> {
         let shared = self.shared();
+        let span = about_keys!("dask.story", keys);
         let keys: Value<'static> = keys.iter().collect();
         let request = shared.request("get_story")?;
         let request = match request.accepts("keys_or_stimuli") {
             true => request.with("keys_or_stimuli", keys)?,
             false => request.with("keys", keys)?,
         };
-        let reply = shared.rpc(request).await?;
+        let reply = shared.rpc(request).instrument(span).await?;
         let value = reply.value()?;
         let steps = value.as_array().ok_or_else(|| reply.unexpected(value.kind()))?;
         let step = |step: &Value<'_>| {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dask_wire::{Feature, FromPython, Peer, Request, Value};
 use serde::Serialize;
+use tracing::Instrument;
 
 use crate::client::Client;
 use crate::error::Result;
@@ -46,15 +47,18 @@ impl Variable {
     pub async fn set<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
         let shared = self.client.shared();
         let request = shared.request("variable_set")?.with("name", self.name.clone())?;
-        let request = match Sent::of(value)? {
-            Sent::Key(key) => {
-                shared.until_known(&key).await?;
-                request.with("key", key.to_value())?
-            }
-            Sent::Data(data) => request.with("data", data)?,
+        let sent = Sent::of(value)?;
+        let span = tracing::debug_span!(
+            "dask.variable_set",
+            name = self.name,
+            key = sent.key().map(tracing::field::display)
+        );
+        let work = async {
+            let request = sent.put_into(request, shared).await?;
+            let request = request.with_if_taken("timeout", seconds(Some(shared.settings.rpc_timeout)));
+            shared.rpc(request).await.map(drop)
         };
-        let request = request.with_if_taken("timeout", seconds(Some(shared.settings.rpc_timeout)));
-        shared.rpc(request).await.map(drop)
+        work.instrument(span).await
     }
 
     /// Gets what it is set to, waiting until it is set: at most for the given time, or for as long as it takes with
@@ -83,8 +87,12 @@ impl Variable {
                 _ => Ok(Got::Value(reply)),
             }
         });
-        match kept_by_scheduler(within, what, get).await? {
-            Got::Future(future) => Ok(Item::Future(future.typed())),
+        let span = tracing::debug_span!("dask.variable_get", name = self.name, key = tracing::field::Empty);
+        match kept_by_scheduler(within, what, get).instrument(span.clone()).await? {
+            Got::Future(future) => {
+                span.record("key", tracing::field::display(future.key()));
+                Ok(Item::Future(future.typed()))
+            }
             Got::Value(reply) => {
                 Item::receive(&self.client, &reply, reply.value()?, |request, _| Ok(request), "")
             }

@@ -10,6 +10,7 @@ use tracing::Instrument;
 use crate::client::{Client, Shared};
 use crate::error::{Error, Result};
 use crate::future::Future;
+use crate::trace::about_keys;
 use crate::watch::Watch;
 
 impl Client {
@@ -83,11 +84,7 @@ impl<'a, R: 'a> IntoFuture for Wait<'a, R> {
         let shared = client.shared();
         let keys: Vec<&Key> = futures.iter().map(Future::key).collect();
         // `Future<R>` is a handle, so that waiting for it needs nothing of `R`.
-        let span = tracing::debug_span!(
-            "dask.wait",
-            key = keys.first().map(|key| tracing::field::display(*key)),
-            keys = keys.len(),
-        );
+        let span = about_keys!("dask.wait", keys);
         let wait = wait_for(shared, keys, first, deadline).instrument(span);
         Box::pin(async move {
             let (open, timeout) = wait.await;

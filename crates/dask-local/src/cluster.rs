@@ -119,7 +119,8 @@ impl LocalCluster {
         };
         let launch = Launch::new(&environment, directory.path(), tls, &settings)?;
         let supervisor = Supervisor::start(&environment.python, directory, settings.grace).await?;
-        let started = Self::start_with(settings, environment, launch, supervisor, held_port, specs, deadline).await;
+        let started =
+            Self::start_with(settings, environment, launch, supervisor, held_port, specs, deadline).await;
         match started {
             Ok(cluster) => Ok(cluster),
             Err((error, supervisor)) => {
@@ -267,6 +268,12 @@ impl LocalCluster {
         self.supervisor.directory()
     }
 
+    /// Whether the scheduler's process runs, by what its supervisor knows.
+    pub fn scheduler_is_running(&self) -> bool {
+        let id = held(&self.scheduler).id;
+        self.supervisor.child(id).exit.is_none()
+    }
+
     /// The scheduler's process.
     pub fn scheduler_pid(&self) -> u32 {
         held(&self.scheduler).pid
@@ -373,9 +380,8 @@ impl LocalCluster {
     /// Workers of older releases come back by themselves; those of newer ones end when they
     /// lose their scheduler, so that new ones are needed ([`add_worker`](Self::add_worker)).
     pub async fn restart_scheduler(&self) -> Result<(), Error> {
-        let id = held(&self.scheduler).id;
-        if self.supervisor.child(id).exit.is_none() {
-            self.kill("the scheduler", id).await?;
+        if self.scheduler_is_running() {
+            self.kill_scheduler().await?;
         }
         let deadline = Deadline::new(self.settings.process_deadline);
         let (process, _) = self.starter().scheduler(&self.launch, self.port, deadline).await?;
