@@ -237,9 +237,9 @@ async fn work(client: &Client) {
     })
     .await;
     let failed: Future<f64> = client.submit(py("operator:truediv").args((1, 0))).await.unwrap();
-    drop_at_every_await("exception", client, || failed.exception()).await;
+    drop_at_every_await("exception", client, || failed.exception().into_future()).await;
     drop_at_every_await("retry", client, || client.retry([&failed])).await;
-    assert!(patiently("the retried task", failed.exception()).await.unwrap().is_some());
+    assert!(patiently("the retried task", failed.exception().into_future()).await.unwrap().is_some());
     drop_at_every_await("fire_and_forget", client, || async {
         let future = client.submit::<i64>(add(1)).await?;
         client.fire_and_forget([&future]).await

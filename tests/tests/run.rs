@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dask_client::{Dialect, Direct, ErrorKind, Future, Plugin, WorkerHealth, py, python, python_module};
+use dask_client::{
+    Diagnosis, Dialect, Direct, ErrorKind, Future, Plugin, WorkerHealth, py, python, python_module,
+};
 use dask_live_tests::rounds::{another, over, releases_and};
 use dask_live_tests::scenarios::{Outcome, Stage};
 use dask_live_tests::{PATIENCE, checks, ensure, ensure_eq};
@@ -25,6 +27,7 @@ async fn functions_plugins_files_and_actors() {
         registers_scheduler_plugins,
         uploads_files,
         calls_actors,
+        says_why_an_actor_is_not_there,
         calls_actors_out_of_reach,
         calls_actors_directly_only_where_it_may,
     ];
@@ -300,6 +303,15 @@ async fn calls_actors(stage: &Stage) -> Outcome {
     let balances = futures::future::join_all(calls).await;
     ensure_eq!(balances.into_iter().collect::<Result<Vec<_>, _>>()?.len(), 20);
     ensure_eq!(account.attribute::<i64>("balance").await?, 40);
+    Ok(())
+}
+
+async fn says_why_an_actor_is_not_there(stage: &Stage) -> Outcome {
+    let call = py("only_on_workers:Account").arg(1).actor().resource("NOWHERE", 1.0);
+    let future: Future<()> = stage.client.submit(call).await?;
+    let late =
+        stage.client.actor(&future).deadline(Duration::from_millis(200)).await.err().ok_or("an actor")?;
+    ensure!(matches!(late.diagnosis(), Some(Diagnosis::NoneFits { .. })), "{late}");
     Ok(())
 }
 

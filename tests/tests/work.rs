@@ -237,6 +237,8 @@ async fn tells_exceptions(stage: &Stage) -> Outcome {
     let exception = bad.exception().await?.ok_or("no exception")?;
     assert_eq!(exception.class, "ZeroDivisionError");
     let stuck: Future<i64> = stage.client.submit(never()).await?;
+    let late = stuck.exception().deadline(Duration::from_millis(300)).await.unwrap_err();
+    assert!(matches!(late.diagnosis(), Some(Diagnosis::NoneFits { .. })), "{late}");
     stuck.cancel().await?;
     assert_eq!(stuck.exception().await.unwrap_err().kind(), ErrorKind::Cancelled);
     Ok(())

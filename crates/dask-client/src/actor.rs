@@ -46,19 +46,14 @@ pub struct Actor {
 
 impl Client {
     /// The actor that a future stands for, once it is made. On old releases (2.30.1 is one) an object that is false in Python,
-    /// such as an empty container, never gets that far: wait for the future with a deadline first.
+    /// such as an empty container, never gets that far: set a deadline.
     ///
     /// Op `who_has`, every release.
     ///
     /// # Errors
-    /// Making it failed, or its worker is gone.
-    pub async fn actor<R>(&self, future: &Future<R>) -> Result<Actor> {
-        let found = async {
-            future.finished().await?;
-            self.actor_worker(future.key()).await
-        };
-        let worker = found.instrument(tracing::debug_span!("dask.actor", key = %future.key())).await?;
-        Ok(Actor { future: future.clone().typed(), worker, direct: Arc::new(OnceCell::new()) })
+    /// Making it failed or takes longer than [`ActorFuture::deadline`], or its worker is gone.
+    pub fn actor<R>(&self, future: &Future<R>) -> ActorFuture<'_> {
+        ActorFuture { client: self, future: future.clone().typed(), deadline: None }
     }
 
     async fn actor_worker(&self, key: &Key) -> Result<String> {
@@ -73,6 +68,42 @@ impl Client {
         worker.map(str::to_owned).ok_or_else(|| {
             Error::about(ErrorKind::Lost, key, format!("no worker has the actor {key}; is its worker gone?"))
         })
+    }
+}
+
+/// Waits until an actor is made. Made by [`Client::actor`].
+#[must_use = "futures do nothing unless awaited"]
+#[derive(Debug)]
+pub struct ActorFuture<'a> {
+    client: &'a Client,
+    future: Future<()>,
+    deadline: Option<Duration>,
+}
+
+impl ActorFuture<'_> {
+    /// Gives up after this time, with the reason why the actor is not there yet ([`Error::diagnosis`]).
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+impl<'a> IntoFuture for ActorFuture<'a> {
+    type Output = Result<Actor>;
+    type IntoFuture = BoxFuture<'a, Result<Actor>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { client, future, deadline } = self;
+        let span = tracing::debug_span!("dask.actor", key = %future.key());
+        let work = async move {
+            match deadline {
+                Some(deadline) => future.finished().deadline(deadline).await?,
+                None => future.finished().await?,
+            }
+            let worker = client.actor_worker(future.key()).await?;
+            Ok(Actor { future, worker, direct: Arc::new(OnceCell::new()) })
+        };
+        Box::pin(work.instrument(span))
     }
 }
 

@@ -5,13 +5,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use dask_pickle::Ref;
-use dask_wire::exception::PythonError;
 use dask_wire::{FromPython, Key};
 use serde::{Serialize, Serializer};
 
 use crate::client::{Client, Handle};
 use crate::error::Result;
-use crate::wait::{Finished, ResultFuture};
+use crate::wait::{ExceptionFuture, Finished, ResultFuture};
 
 /// The result of a task, computed or still to come, kept on the cluster for as long as a handle on it exists.
 ///
@@ -64,15 +63,13 @@ impl<R> Future<R> {
     /// longer wants the result.
     pub fn release(self) {}
 
-    /// Waits until the task is done and gives the exception that it raised, if it did. Python's `Future.exception`.
+    /// Waits until the task is done and gives the exception that it raised, if it did. Add [`ExceptionFuture::deadline`]
+    /// for a limit on the wait. Python's `Future.exception`.
     ///
     /// # Errors
     /// There is neither a result nor an exception: the task was cancelled, or its result was lost.
-    pub async fn exception(&self) -> Result<Option<PythonError>> {
-        match self.finished().await {
-            Ok(()) => Ok(None),
-            Err(error) => error.python().cloned().map(Some).ok_or(error),
-        }
+    pub fn exception(&self) -> ExceptionFuture<'_> {
+        ExceptionFuture::new(self.finished())
     }
 
     /// Waits until the task is finished, without fetching the result.

@@ -15,6 +15,20 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Giving up
+//!
+//! Every future here may be dropped at any time. The session goes on, what a wait had taken from shared state (a lock, a
+//! lease, an item of a queue) goes back, and tasks whose futures are dropped are released. What was asked of the
+//! scheduler before may still happen: a restart that nobody waits for any more is a restart.
+//!
+//! # Tracing
+//!
+//! At level DEBUG, `tracing` sees a span for every call that is about tasks (`dask.submit`, `dask.gather`, `dask.retry`,
+//! `dask.variable_set`, …), with the first key in `key` and their number in `keys`; below it `dask.rpc` for every
+//! request, with its `op`, its `peer` and the `name` of the shared thing that it is about; and `dask.stream` for every
+//! message on the stream to the scheduler, with its `op` and keys. What goes wrong without an error to carry it (a slow
+//! reply, a lost stream) is an event at level WARN.
 
 #[cfg(doc)]
 #[doc = include_str!("../PARITY.md")]
@@ -89,7 +103,7 @@ mod wait_many;
 mod watch;
 mod worker_changes;
 
-pub use actor::{Actor, ActorCall};
+pub use actor::{Actor, ActorCall, ActorFuture};
 pub use as_completed::AsCompleted;
 pub use call::{Args, Call, py};
 pub use client::{Client, Statistics};
@@ -149,6 +163,6 @@ pub use story::Transition;
 pub use topics::{Subscription, TopicEvent};
 pub use variable::Variable;
 pub use versions::{ClusterVersions, ServerVersions};
-pub use wait::{CallFuture, Finished, ResultFuture};
+pub use wait::{CallFuture, ExceptionFuture, Finished, ResultFuture};
 pub use wait_many::{Wait, Waited};
 pub use worker_changes::{WorkerChange, WorkerChanges};

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use dask_wire::exception::PythonError;
 use dask_wire::session::KeyState;
 use dask_wire::{FromPython, Key};
 use futures::future::BoxFuture;
@@ -67,6 +68,42 @@ impl StdFuture for Finished<'_> {
                 None => self.watch.insert(Watch::default()).add(&shared.session, [(0, key)]),
             }
         }
+    }
+}
+
+/// Waits until a task is done and gives its exception. Made by [`Future::exception`].
+#[must_use = "futures do nothing unless awaited"]
+#[derive(Debug)]
+pub struct ExceptionFuture<'a> {
+    finished: Finished<'a>,
+    deadline: Option<Duration>,
+}
+
+impl<'a> ExceptionFuture<'a> {
+    pub(crate) fn new(finished: Finished<'a>) -> Self {
+        Self { finished, deadline: None }
+    }
+
+    /// Gives up after this time, with the reason why the task is not done ([`Error::diagnosis`]).
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+impl<'a> IntoFuture for ExceptionFuture<'a> {
+    type Output = Result<Option<PythonError>>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { finished, deadline } = self;
+        Box::pin(async move {
+            let (shared, key) = (finished.shared, finished.key);
+            match within(shared, deadline.map(Limit::new), key, finished).await {
+                Ok(()) => Ok(None),
+                Err(error) => error.python().cloned().map(Some).ok_or(error),
+            }
+        })
     }
 }
 
