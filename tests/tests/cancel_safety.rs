@@ -501,6 +501,7 @@ async fn looking(client: &Client) {
     drop_at_every_await("worker_logs", client, || client.worker_logs(None)).await;
     drop_at_every_await("worker_logs_of", client, || client.worker_logs_of(["second"], None)).await;
     drop_at_every_await("nanny_logs", client, || client.nanny_logs(None)).await;
+    drop_at_every_await("nanny_logs_of", client, || client.nanny_logs_of([""; 0], None)).await;
     drop_at_every_await("rpc", client, || client.rpc("ncores", [])).await;
     let worker = client.nthreads().await.unwrap().into_keys().next().unwrap().parse().unwrap();
     drop_at_every_await("rpc_at_worker", client, || client.rpc_at_worker(&worker, "versions", [])).await;

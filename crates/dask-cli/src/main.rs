@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod connect;
 mod failure;
+mod file;
 mod hist;
 mod json;
 mod output;

@@ -200,6 +200,22 @@ fn what_cannot_be_run_or_written_is_refused_before_connecting() {
     }
 }
 
+#[test]
+fn a_command_that_comes_to_nothing_leaves_no_file_and_no_old_one_changed() {
+    let address = format!("tcp://127.0.0.1:{}", common::dead_port());
+    let directory = tempfile::tempdir().unwrap();
+    let (new, old) = (directory.path().join("new"), directory.path().join("old"));
+    std::fs::write(&old, "kept").unwrap();
+    for command in [&["bench", "--save"][..], &["bench", "--html"], &["dump"]] {
+        for file in [&new, &old] {
+            let args = [command, &[file.to_str().unwrap(), "-s", &address]].concat();
+            common::run(&args).exits(2);
+        }
+        assert!(!new.exists(), "{command:?}");
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "kept", "{command:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_oldest_release_can_be_measured_too() {
     let cluster = cluster("2.30.1").await;

@@ -123,6 +123,10 @@ async fn logs_of_workers_and_nannies() {
         assert!(one.contains(line["message"].as_str().unwrap().lines().last().unwrap()), "{line} in {one}");
         let nannies = logs(&["--nanny"]);
         assert!(nannies.contains("Nanny"), "{nannies}");
+        let one = logs(&["--nanny", "--worker", &workers[0]]);
+        assert!(one.contains("Nanny") && one.lines().count() < nannies.lines().count(), "{one} in {nannies}");
+        let nobody = run_on(&cluster, &["logs", "--worker", "nobody"]).exits(1);
+        assert!(nobody.stderr.contains("no worker \"nobody\""), "{nobody:#?}");
         assert_eq!(logs(&["--workers", "--level", "critical"]), "");
         // The last of that level, not what of that level is among the last.
         let directory = tempfile::tempdir().unwrap();

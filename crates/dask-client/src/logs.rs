@@ -76,6 +76,19 @@ impl Client {
         self.logs_at(Place::Nanny, None, count).await
     }
 
+    /// As [`Client::nanny_logs`], of the nannies of these workers alone, by address or name.
+    ///
+    /// # Errors
+    /// There is no such worker or it has no nanny, or the scheduler does not answer.
+    pub async fn nanny_logs_of<W: Into<String>>(
+        &self,
+        workers: impl IntoIterator<Item = W>,
+        count: Option<usize>,
+    ) -> Result<BTreeMap<String, Result<Vec<LogLine>>>> {
+        let named: Vec<String> = workers.into_iter().map(Into::into).collect();
+        self.logs_at(Place::Nanny, Some(&named), count).await
+    }
+
     async fn logs_at(
         &self,
         place: Place,

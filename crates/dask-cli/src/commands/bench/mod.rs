@@ -9,7 +9,7 @@ mod report;
 mod shape;
 mod threshold;
 
-use std::path::Path;
+use std::io::Write;
 use std::time::Duration;
 
 use self::load::{Load, Plan};
@@ -20,7 +20,7 @@ use self::threshold::Threshold;
 use super::Context;
 use crate::cli::Bench;
 use crate::failure::{Failure, THRESHOLD, UNUSABLE};
-use crate::output;
+use crate::{file, output};
 
 const DURATION: Duration = Duration::from_secs(10);
 /// Requests under way at once in the open model: more only means that the cluster does not keep up.
@@ -53,7 +53,7 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
     };
 
     for path in [&options.save, &options.html].into_iter().flatten() {
-        writable(path)?;
+        file::check_writable(path)?;
     }
 
     let client = options.cluster.connect(context).await?;
@@ -106,10 +106,10 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
     }
     // After the figures have been told: they are not lost if the disk is full.
     if let Some(path) = &options.save {
-        write(path, &report.json().to_string())?;
+        file::write(path, |file| file.write_all(report.json().to_string().as_bytes()))?;
     }
     if let Some(path) = &options.html {
-        write(path, &html::page(&report, old.as_ref()))?;
+        file::write(path, |file| file.write_all(html::page(&report, old.as_ref()).as_bytes()))?;
         output::say(context.quiet, &format!("report: {}", path.display()));
     }
     let crossed: Vec<&str> = report
@@ -140,18 +140,4 @@ fn in_flight(options: &Bench, work: &Work) -> Result<u32, Failure> {
         None if options.rate.is_some() => Ok(MANY.min(most)),
         None => Ok(1),
     }
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> String {
-    format!("cannot write {}: {error}", path.display())
-}
-
-/// Makes sure that a file can be written, without changing what it holds.
-fn writable(path: &Path) -> Result<(), Failure> {
-    let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    opened.map(drop).map_err(|error| Failure::config(cannot_write(path, &error)))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| Failure::new(UNUSABLE, cannot_write(path, &error)))
 }

@@ -1,23 +1,18 @@
 //! `dask-rs dump`
 
-use std::io::{BufWriter, Write};
-use std::path::Path;
-
 use dask_client::{Client, ErrorKind, WireValue};
 use serde_json::{Map, Value as Json, json};
 
 use crate::cli::Dump;
 use crate::commands::Context;
-use crate::failure::{Failure, UNUSABLE};
+use crate::failure::Failure;
 use crate::json::of_wire;
-use crate::{output, progress};
+use crate::{file, output, progress};
 
 pub(in crate::commands) async fn run(context: Context, options: &Dump) -> Result<u8, Failure> {
-    let cannot = |path: &Path, error: std::io::Error| format!("cannot write {}: {error}", path.display());
     if let Some(path) = &options.file {
-        // Before the cluster is asked for everything it knows; what the file holds stays until there is something else.
-        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        opened.map_err(|error| Failure::config(cannot(path, error)))?;
+        // Before the cluster is asked for everything it knows.
+        file::check_writable(path)?;
     }
     let client = options.cluster.connect(context).await?;
     let state = progress::patient(context.quiet, "asking scheduler and workers", ask(&client, options)).await;
@@ -27,10 +22,7 @@ pub(in crate::commands) async fn run(context: Context, options: &Dump) -> Result
         output::line(&state);
         return Ok(0);
     };
-    let cannot = |error: std::io::Error| Failure::new(UNUSABLE, cannot(path, error));
-    let mut file = BufWriter::new(std::fs::File::create(path).map_err(cannot)?);
-    serde_json::to_writer(&mut file, &state).map_err(|error| cannot(error.into()))?;
-    file.flush().map_err(cannot)?;
+    file::write(path, |file| Ok(serde_json::to_writer(file, &state)?))?;
     let tasks = state.pointer("/scheduler/tasks").and_then(Json::as_object).map_or(0, Map::len);
     output::say(context.quiet, &format!("{}: {tasks} tasks", path.display()));
     Ok(0)

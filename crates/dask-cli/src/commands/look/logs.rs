@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dask_client::WireValue;
+use dask_client::LogLine;
 use serde_json::json;
 
 use crate::cli::Logs;
@@ -25,57 +25,48 @@ pub(in crate::commands) async fn run(context: Context, options: &Logs) -> Result
         }
     };
     let client = options.cluster.connect(context).await?;
-    // Servers whose op takes a start give the last lines, newest first. Older ones get the end of their log wrong when
-    // asked for a number of lines, so they are asked for all, oldest first; and so is everyone of whom only some are shown.
-    let newest_first = client
-        .dialect()
-        .request(dask_wire::Peer::Scheduler, "logs")
-        .is_ok_and(|request| request.accepts("start"))
-        && least == 0;
-    let count = if newest_first { WireValue::from(options.n) } else { WireValue::Nil };
-    let logs: BTreeMap<String, WireValue<'static>> =
-        if options.workers || options.nanny || !options.worker.is_empty() {
-            let mut fields = vec![("n", count), ("nanny", options.nanny.into())];
-            if !options.worker.is_empty() {
-                fields.push(("workers", options.worker.iter().cloned().collect()));
+    // Of whom only some lines are shown, all are asked for.
+    let last = options.n as usize;
+    let count = (least == 0).then_some(last);
+    let named = &options.worker;
+    let of_workers = options.workers || options.nanny || !named.is_empty();
+    let logs = async {
+        Ok::<_, dask_client::Error>(match (options.nanny, named.is_empty()) {
+            _ if !of_workers => {
+                BTreeMap::from([("scheduler".to_owned(), Ok(client.scheduler_logs(count).await?))])
             }
-            let asking = client.rpc("worker_logs", fields);
-            match progress::patient(context.quiet, "asking the workers", asking).await? {
-                WireValue::Map(logs) => logs
-                    .into_iter()
-                    .filter_map(|(worker, log)| Some((worker.as_str()?.to_owned(), log)))
-                    .collect(),
-                _ => BTreeMap::new(),
-            }
-        } else {
-            let log = client.rpc("logs", [("n", count)]).await?;
-            BTreeMap::from([("scheduler".to_owned(), log)])
-        };
+            (true, true) => client.nanny_logs(count).await?,
+            (true, false) => client.nanny_logs_of(named, count).await?,
+            (false, true) => client.worker_logs(count).await?,
+            (false, false) => client.worker_logs_of(named, count).await?,
+        })
+    };
+    let logs = progress::patient(context.quiet, "asking for logs", logs).await;
     client.close().await;
-    for (server, log) in logs {
-        // The newest last, as people read them.
-        let mut entries: Vec<(&str, &str)> = log
-            .as_array()
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|entry| match entry.as_array() {
-                Some([level, message, ..]) => {
-                    Some((level.as_str().unwrap_or_default(), message.as_str().unwrap_or_default()))
-                }
-                _ => None,
-            })
-            .filter(|(level, _)| LEVELS.iter().position(|known| known == level).is_none_or(|at| at >= least))
-            .collect();
-        if newest_first {
-            entries.reverse();
-        }
-        let first = entries.len().saturating_sub(options.n as usize);
-        for (level, message) in entries.into_iter().skip(first) {
+    let mut failed = None;
+    for (server, lines) in logs? {
+        let lines = match lines {
+            Ok(lines) => lines,
+            Err(error) => {
+                output::words(&format!("[{server}] no log: {error}"));
+                failed = failed.or(Some(error));
+                continue;
+            }
+        };
+        let severity = |line: &LogLine| LEVELS.iter().position(|known| *known == line.level);
+        let lines: Vec<&LogLine> =
+            lines.iter().filter(|line| severity(line).is_none_or(|at| at >= least)).collect();
+        for line in &lines[lines.len().saturating_sub(last)..] {
             match context.json() {
-                true => output::line(&json!({ "server": server, "level": level, "message": message })),
-                false => output::data(&format!("[{server}] {message}")),
+                true => output::line(&json!({
+                    "server": server,
+                    "timestamp": line.timestamp,
+                    "level": line.level,
+                    "message": line.message,
+                })),
+                false => output::data(&format!("[{server}] {}", line.message)),
             }
         }
     }
-    Ok(0)
+    failed.map_or(Ok(0), |error| Err(error.into()))
 }
