@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 use tracing::Instrument;
 
-use crate::call::Args;
+use crate::arguments::{Args, Arguments};
 use crate::client::Client;
 use crate::direct::Direct;
 use crate::error::{Error, ErrorKind, Result};
@@ -128,7 +128,7 @@ impl Actor {
         ActorCall {
             actor: self,
             method: method.into(),
-            args: Ok(Arguments::default()),
+            arguments: Arguments::new(),
             deadline: None,
             result: PhantomData,
         }
@@ -192,52 +192,34 @@ impl Actor {
     }
 }
 
-#[derive(Debug, Default)]
-struct Arguments {
-    positional: Vec<Template>,
-    named: Vec<(String, Template)>,
-}
-
 /// A method call of an [`Actor`], not yet sent. Made by [`Actor::call`].
 #[must_use = "a call does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct ActorCall<'a, R> {
     actor: &'a Actor,
     method: String,
-    args: Result<Arguments>,
+    arguments: Arguments,
     deadline: Option<Duration>,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R> ActorCall<'_, R> {
-    fn add(mut self, add: impl FnOnce(&mut Arguments) -> Result<(), dask_pickle::Error>) -> Self {
-        if let Ok(args) = &mut self.args
-            && let Err(error) = add(args)
-        {
-            self.args = Err(Error::encode(error));
-        }
+    /// One more positional argument. Futures cannot be arguments of a method.
+    pub fn arg(mut self, value: impl Serialize) -> Self {
+        self.arguments.push(value);
         self
     }
 
-    /// One more positional argument. Futures cannot be arguments of a method.
-    pub fn arg(self, value: impl Serialize) -> Self {
-        self.add(|args| {
-            args.positional.push(Template::of(&value)?);
-            Ok(())
-        })
-    }
-
     /// More positional arguments.
-    pub fn args(self, values: impl Args) -> Self {
-        self.add(|args| values.push_onto(&mut args.positional))
+    pub fn args(mut self, values: impl Args) -> Self {
+        self.arguments.extend(values);
+        self
     }
 
     /// One more keyword argument.
-    pub fn kwarg(self, name: impl Into<String>, value: impl Serialize) -> Self {
-        self.add(|args| {
-            args.named.push((name.into(), Template::of(&value)?));
-            Ok(())
-        })
+    pub fn kwarg(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
+        self.arguments.name(name, value);
+        self
     }
 
     /// Gives up waiting after this time; the method runs to its end. Default: as for every request.
@@ -254,8 +236,8 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for ActorCall<'a, R> {
     /// Sends the call and waits for what it returns.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { actor, method, args, deadline, .. } = self;
-            let Arguments { positional: args, named: kwargs } = args?;
+            let Self { actor, method, arguments, deadline, .. } = self;
+            let (args, kwargs) = arguments.into_parts()?;
             let pickled = |template: &Template| {
                 let pickle = template.to_pickle().map_err(Error::encode)?;
                 Ok::<_, Error>(Value::from(Payload::pickle(pickle, [])))

@@ -7,6 +7,7 @@ use dask_wire::Key;
 use dask_wire::graph::{Task, TaskOptions};
 use serde::{Serialize, Serializer};
 
+use crate::arguments::{Args, Arguments};
 use crate::error::{Error, Result};
 
 /// A call of an importable Python callable: `py("package.module:function")`.
@@ -40,7 +41,8 @@ pub fn py(name: &str) -> Call {
 #[derive(Clone, Debug)]
 #[must_use = "a call does nothing until it is submitted"]
 pub struct Call {
-    parts: Result<Parts>,
+    target: Result<Target>,
+    arguments: Arguments,
     options: TaskOptions,
     key: Option<Key>,
 }
@@ -54,20 +56,13 @@ pub(crate) enum Target {
     Body(String),
 }
 
-#[derive(Clone, Debug)]
-struct Parts {
-    target: Target,
-    args: Vec<Template>,
-    kwargs: Vec<(String, Template)>,
-}
-
-impl Parts {
-    fn callable(&self) -> Callable {
-        match &self.target {
-            Target::Callable { callable, .. } => callable.clone(),
+impl Target {
+    fn callable(self, kwargs: &[(String, Template)]) -> Callable {
+        match self {
+            Target::Callable { callable, .. } => callable,
             Target::Body(body) => {
-                let params: Vec<&str> = self.kwargs.iter().map(|(name, _)| name.as_str()).collect();
-                Callable::Pickled(dask_wire::source::body(body, &params))
+                let params: Vec<&str> = kwargs.iter().map(|(name, _)| name.as_str()).collect();
+                Callable::Pickled(dask_wire::source::body(&body, &params))
             }
         }
     }
@@ -75,48 +70,31 @@ impl Parts {
 
 impl Call {
     pub(crate) fn new(target: Result<Target>) -> Self {
-        let parts = target.map(|target| Parts { target, args: Vec::new(), kwargs: Vec::new() });
-        Self { parts, options: TaskOptions::default(), key: None }
-    }
-
-    fn add(mut self, add: impl FnOnce(&mut Parts) -> Result<(), dask_pickle::Error>) -> Self {
-        if let Ok(parts) = &mut self.parts
-            && let Err(error) = add(parts)
-        {
-            self.parts = Err(Error::encode(error));
-        }
-        self
+        Self { target, arguments: Arguments::new(), options: TaskOptions::default(), key: None }
     }
 
     /// One more positional argument.
-    pub fn arg(self, value: impl Serialize) -> Self {
-        self.add(|call| {
-            call.args.push(Template::of(&value)?);
-            Ok(())
-        })
+    pub fn arg(mut self, value: impl Serialize) -> Self {
+        self.arguments.push(value);
+        self
     }
 
     /// More positional arguments: a tuple of up to twelve, a slice, an array or a `Vec`.
-    pub fn args(self, values: impl Args) -> Self {
-        self.add(|call| values.push_onto(&mut call.args))
+    pub fn args(mut self, values: impl Args) -> Self {
+        self.arguments.extend(values);
+        self
     }
 
     /// One more keyword argument.
-    pub fn kwarg(self, name: impl Into<String>, value: impl Serialize) -> Self {
-        self.add(|call| {
-            call.kwargs.push((name.into(), Template::of(&value)?));
-            Ok(())
-        })
+    pub fn kwarg(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
+        self.arguments.name(name, value);
+        self
     }
 
     /// More keyword arguments, all of one type.
-    pub fn kwargs<N: Into<String>, V: Serialize>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        self.add(|call| {
-            for (name, value) in pairs {
-                call.kwargs.push((name.into(), Template::of(&value)?));
-            }
-            Ok(())
-        })
+    pub fn kwargs<N: Into<String>, V: Serialize>(mut self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        pairs.into_iter().for_each(|(name, value)| self.arguments.name(name, value));
+        self
     }
 
     /// The key of the task and of its result. Without one a unique key is made from the callable's name.
@@ -170,29 +148,31 @@ impl Call {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<()> {
-        self.parts.as_ref().map(drop).map_err(Error::clone)
+        self.target.as_ref().map_err(Error::clone)?;
+        self.arguments.check()
     }
 
     /// The task of this call; `name` makes a unique key for it.
     pub(crate) fn into_task(self, name: impl FnOnce(&str) -> Key) -> Result<Task> {
-        let parts = self.parts?;
-        let key = match self.key {
-            Some(key) => key,
-            None => name(match &parts.target {
+        let target = self.target?;
+        // A key is used up only for a call that can be sent.
+        let (args, kwargs) = self.arguments.into_parts()?;
+        let key = self.key.unwrap_or_else(|| {
+            name(match &target {
                 Target::Callable { name, .. } => name,
                 Target::Body(_) => "python",
-            }),
-        };
-        let call = CallTemplate { callable: parts.callable(), args: parts.args, kwargs: parts.kwargs };
-        let mut task = Task::new(key, call);
+            })
+        });
+        let mut task = Task::new(key, CallTemplate { callable: target.callable(&kwargs), args, kwargs });
         task.options = self.options;
         Ok(task)
     }
 
     /// The bare call, for uses other than a task: options and key do not count there.
     pub(crate) fn into_template(self) -> Result<CallTemplate> {
-        let parts = self.parts?;
-        Ok(CallTemplate { callable: parts.callable(), args: parts.args, kwargs: parts.kwargs })
+        let target = self.target?;
+        let (args, kwargs) = self.arguments.into_parts()?;
+        Ok(CallTemplate { callable: target.callable(&kwargs), args, kwargs })
     }
 }
 
@@ -204,63 +184,6 @@ impl Serialize for Call {
             Err(error) => Err(serde::ser::Error::custom(error)),
         }
     }
-}
-
-/// Values that stand for positional arguments.
-pub trait Args {
-    /// Pickles each and appends it.
-    #[doc(hidden)]
-    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error>;
-}
-
-impl Args for () {
-    fn push_onto(&self, _: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
-        Ok(())
-    }
-}
-
-impl<T: Serialize> Args for [T] {
-    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
-        for value in self {
-            args.push(Template::of(value)?);
-        }
-        Ok(())
-    }
-}
-
-impl<T: Serialize> Args for &[T] {
-    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
-        (**self).push_onto(args)
-    }
-}
-
-impl<T: Serialize, const N: usize> Args for [T; N] {
-    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
-        self.as_slice().push_onto(args)
-    }
-}
-
-impl<T: Serialize> Args for Vec<T> {
-    fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
-        self.as_slice().push_onto(args)
-    }
-}
-
-macro_rules! args_of_tuples {
-    ($(($($name:ident)+))+) => {$(
-        impl<$($name: Serialize),+> Args for ($($name,)+) {
-            fn push_onto(&self, args: &mut Vec<Template>) -> Result<(), dask_pickle::Error> {
-                #[allow(non_snake_case, reason = "each value under its type's name")]
-                let ($($name,)+) = self;
-                $(args.push(Template::of($name)?);)+
-                Ok(())
-            }
-        }
-    )+};
-}
-args_of_tuples! {
-    (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) (A B C D E F G) (A B C D E F G H) (A B C D E F G H I)
-    (A B C D E F G H I J) (A B C D E F G H I J K) (A B C D E F G H I J K L)
 }
 
 /// Makes keys that no other client makes, in the form `name-…` by which Dask groups tasks.

@@ -35,6 +35,7 @@
 pub mod parity {}
 
 mod actor;
+mod arguments;
 mod as_completed;
 mod batch;
 #[cfg(feature = "blocking")]
@@ -104,8 +105,9 @@ mod watch;
 mod worker_changes;
 
 pub use actor::{Actor, ActorCall, ActorFuture};
+pub use arguments::Args;
 pub use as_completed::AsCompleted;
-pub use call::{Args, Call, py};
+pub use call::{Call, py};
 pub use client::{Client, Statistics};
 pub use config::{ClientBuilder, Reconnect};
 pub use dask_pickle as pickle;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use dask_pickle::{CallTemplate, Callable, Template};
+use dask_pickle::{CallTemplate, Callable};
 use dask_wire::exception::PythonError;
 use dask_wire::{Request, Value};
 use serde::Serialize;
 
-use crate::call::Args;
+use crate::arguments::{Args, Arguments};
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::info::WorkerHealth;
 use crate::pickled::pickle_result;
 use crate::python::dedent;
@@ -40,7 +40,8 @@ use crate::reply::Reply;
 #[derive(Clone, Debug)]
 #[must_use = "a plugin does nothing until it is registered"]
 pub struct Plugin {
-    call: Result<CallTemplate>,
+    class: Result<Callable>,
+    arguments: Arguments,
     name: String,
     idempotent: bool,
 }
@@ -50,49 +51,36 @@ impl Plugin {
     /// plugin is to live.
     pub fn of(class: &str) -> Self {
         let name = class.rsplit([':', '.']).next().unwrap_or(class).to_owned();
-        Self::new(crate::call::py(class).into_template(), name)
+        Self::new(crate::call::py(class).into_template().map(|call| call.callable), name)
     }
 
     /// A plugin of the class `class` that this text of a Python module defines. The text may import and define whatever
     /// else it needs, is run once in each process, and may be indented as a whole. Works on every release.
     pub fn source(source: &str, class: &str) -> Self {
         let pickle = dask_wire::source::object(&dedent(source), class);
-        let call = CallTemplate { callable: Callable::Pickled(pickle), args: Vec::new(), kwargs: Vec::new() };
-        Self::new(Ok(call), class.to_owned())
+        Self::new(Ok(Callable::Pickled(pickle)), class.to_owned())
     }
 
-    fn new(call: Result<CallTemplate>, name: String) -> Self {
-        Self { call, name, idempotent: false }
-    }
-
-    fn add(mut self, add: impl FnOnce(&mut CallTemplate) -> Result<(), dask_pickle::Error>) -> Self {
-        if let Ok(call) = &mut self.call
-            && let Err(error) = add(call)
-        {
-            self.call = Err(Error::encode(error));
-        }
-        self
+    fn new(class: Result<Callable>, name: String) -> Self {
+        Self { class, arguments: Arguments::new(), name, idempotent: false }
     }
 
     /// One more positional argument for the class.
-    pub fn arg(self, value: impl Serialize) -> Self {
-        self.add(|call| {
-            call.args.push(Template::of(&value)?);
-            Ok(())
-        })
+    pub fn arg(mut self, value: impl Serialize) -> Self {
+        self.arguments.push(value);
+        self
     }
 
     /// More positional arguments for the class.
-    pub fn args(self, values: impl Args) -> Self {
-        self.add(|call| values.push_onto(&mut call.args))
+    pub fn args(mut self, values: impl Args) -> Self {
+        self.arguments.extend(values);
+        self
     }
 
     /// One more keyword argument for the class.
-    pub fn kwarg(self, name: impl Into<String>, value: impl Serialize) -> Self {
-        self.add(|call| {
-            call.kwargs.push((name.into(), Template::of(&value)?));
-            Ok(())
-        })
+    pub fn kwarg(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
+        self.arguments.name(name, value);
+        self
     }
 
     /// The name to register it under. Default: the name of its class.
@@ -112,7 +100,9 @@ impl Plugin {
 
     /// Puts it into a request.
     fn request(self, request: Request) -> Result<Request> {
-        let pickle = pickle_result(&self.call?)?;
+        let callable = self.class?;
+        let (args, kwargs) = self.arguments.into_parts()?;
+        let pickle = pickle_result(&CallTemplate { callable, args, kwargs })?;
         register(request, pickle, self.name, self.idempotent)
     }
 }
