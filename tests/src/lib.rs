@@ -110,6 +110,25 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// The texts of the Rust files in a folder and below it.
+///
+/// # Panics
+/// One cannot be read.
+pub fn sources(directory: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    let entries =
+        std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            texts.append(&mut sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push(std::fs::read_to_string(&path).expect("a source file"));
+        }
+    }
+    texts
+}
+
 /// A list of checks by name, for [`on_each_release`].
 #[macro_export]
 macro_rules! checks {

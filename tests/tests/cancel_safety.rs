@@ -10,7 +10,7 @@ use dask_client::{
 };
 use dask_live_tests::impatient::{Impatient, drop_at_every_await, drop_at_every_await_and, patiently};
 use dask_live_tests::scenarios::Failure;
-use dask_live_tests::{PATIENCE, TestCluster, ensure, ensure_eq, releases, workspace};
+use dask_live_tests::{PATIENCE, TestCluster, ensure, ensure_eq, releases, sources, workspace};
 use dask_local::{Protocol, WorkerSpec};
 use futures::StreamExt;
 
@@ -63,12 +63,7 @@ async fn dropping_at_any_await_leaves_nothing_behind() {
 fn every_call_that_waits_is_tried() {
     let own = include_str!("cancel_safety.rs");
     let mut untried = Vec::new();
-    for entry in std::fs::read_dir(workspace().join("crates/dask-client/src")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
+    for text in sources(&workspace().join("crates/dask-client/src")) {
         let names = text.lines().filter_map(|line| line.trim().strip_prefix("pub async fn "));
         for name in names.filter_map(|rest| rest.split(['(', '<']).next()) {
             if !own.contains(&format!(".{name}(")) && !own.contains(&format!(".{name}::<")) {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use dask_live_tests::{PATIENCE, TestCluster, workspace};
+use dask_live_tests::{PATIENCE, TestCluster, sources, workspace};
 use dask_local::Protocol;
 
 /// A line of a table, cell by cell.
@@ -28,21 +28,9 @@ fn names(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-fn sources(directory: &Path, into: &mut Vec<String>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            into.push(read(&path));
-        }
-    }
-}
-
 /// The public functions and variants of each type of the crate.
 fn public() -> BTreeMap<String, BTreeSet<String>> {
-    let mut texts = Vec::new();
-    sources(&workspace().join("crates/dask-client/src"), &mut texts);
+    let texts = sources(&workspace().join("crates/dask-client/src"));
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let word =
         |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };

@@ -9,20 +9,20 @@ use dask_wire::{Dialect, Key, Peer, Release, Request};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::call::KeyMaker;
 use crate::config::ClientBuilder;
-use crate::direct::Reach;
 use crate::error::{Error, Result};
-use crate::greet::{ask_release, known_dialect};
-use crate::life::{ClientEvent, Life};
 use crate::net::address::Address;
 use crate::net::comm::Traffic;
 use crate::net::dial::ConnectPhases;
 use crate::net::pool::{self, Pool};
-use crate::remote::IntoCall;
-use crate::session::{self, SessionCell};
-use crate::topics::Topics;
-use crate::wait::CallFuture;
+use crate::results::direct::Reach;
+use crate::session::greet::{ask_release, known_dialect};
+use crate::session::life::{ClientEvent, Life};
+use crate::session::stream::{self, SessionCell};
+use crate::state::topics::Topics;
+use crate::waiting::wait::CallFuture;
+use crate::work::call::KeyMaker;
+use crate::work::remote::IntoCall;
 
 /// A connection to a Dask cluster.
 ///
@@ -255,7 +255,7 @@ impl Shared {
             return Ok(());
         }
         let deadline = self.settings.rpc_timeout;
-        match tokio::time::timeout(deadline, session::connected(self)).await {
+        match tokio::time::timeout(deadline, stream::connected(self)).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 Err(Error::timeout(format_args!("{} at {}", self.life.doing(), self.address), deadline))

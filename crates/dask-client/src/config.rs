@@ -7,7 +7,6 @@ use dask_wire::session::OnReconnect;
 use dask_wire::{Compression, Limits};
 
 use crate::client::Client;
-use crate::direct::Direct;
 use crate::error::{Error, Result};
 use crate::net::address::Address;
 use crate::net::comm::Traffic;
@@ -16,6 +15,7 @@ use crate::net::dial::Dialer;
 use crate::net::renewal::{Renewal, TlsOrigin, TlsSettings, TlsSource};
 #[cfg(feature = "tls")]
 use crate::net::tls::TlsConfig;
+use crate::results::direct::Direct;
 
 /// Settings of a [`Client`], each with a default. Made by [`Client::builder`].
 #[derive(Clone, Debug)]

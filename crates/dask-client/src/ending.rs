@@ -7,10 +7,10 @@ use dask_wire::{Feature, Peer, Request, Value};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::guard::fresh_id;
-use crate::limit::from_now;
-use crate::plain::seconds;
-use crate::run::Place;
+use crate::outside::run::Place;
+use crate::state::guard::fresh_id;
+use crate::state::plain::seconds;
+use crate::waiting::limit::from_now;
 
 /// A restart also waits for processes to end and to start.
 const RESTART: Duration = Duration::from_secs(120);

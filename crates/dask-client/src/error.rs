@@ -9,8 +9,8 @@ use dask_wire::graph::GraphError;
 use dask_wire::session::LostReason;
 use dask_wire::{Key, NotAvailable, SubmitError, WireError};
 
-use crate::diagnosis::Diagnosis;
 use crate::net::address::Address;
+use crate::waiting::diagnosis::Diagnosis;
 
 /// Anything that this client reports as failed.
 ///

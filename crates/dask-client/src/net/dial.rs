@@ -24,7 +24,7 @@ use super::moving::{Moved, Moving};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use crate::error::{Error, ErrorKind};
-use crate::limit::from_now;
+use crate::waiting::limit::from_now;
 
 /// Everything that opening a connection needs besides the address.
 #[derive(Clone, Debug)]

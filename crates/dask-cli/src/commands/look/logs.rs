@@ -56,7 +56,7 @@ pub(in crate::commands) async fn run(context: Context, options: &Logs) -> Result
         let severity = |line: &LogLine| LEVELS.iter().position(|known| *known == line.level);
         let lines: Vec<&LogLine> =
             lines.iter().filter(|line| severity(line).is_none_or(|at| at >= least)).collect();
-        for line in &lines[lines.len().saturating_sub(last)..] {
+        for line in lines.iter().skip(lines.len().saturating_sub(last)) {
             match context.json() {
                 true => output::line(&json!({
                     "server": server,

@@ -1,0 +1,236 @@
+//! Values on their way to and from the scheduler's shared state, and waits that happen there.
+
+use std::future::Future as StdFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dask_pickle::{Template, Value as Python};
+use dask_wire::family::{Decoded, decode};
+use dask_wire::session::KeyState;
+use dask_wire::{FromPython, Key, Payload, Request, Value};
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument;
+
+use crate::client::Shared;
+use crate::error::{Error, ErrorKind, Result};
+use crate::waiting::limit::from_now;
+
+/// What a value given to shared state is sent as.
+pub(crate) enum Sent {
+    /// The value is a future: only its key travels.
+    Key(Key),
+    /// Anything else.
+    Data(Value<'static>),
+}
+
+impl Sent {
+    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
+        let template = Template::of(value).map_err(Error::encode)?;
+        match template.as_reference() {
+            Some(key) => Ok(Sent::Key(Key::from_reference(key))),
+            None => data_of(&template).map(Sent::Data),
+        }
+    }
+
+    /// The key of the future that it is, if it is one.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        match self {
+            Sent::Key(key) => Some(key),
+            Sent::Data(_) => None,
+        }
+    }
+
+    /// Completes a request that takes either, once the scheduler knows the future.
+    pub(crate) async fn put_into(self, request: Request, shared: &Shared) -> Result<Request> {
+        Ok(match self {
+            Sent::Key(key) => {
+                shared.until_known(&key).await?;
+                request.with("key", key.to_value())?
+            }
+            Sent::Data(data) => request.with("data", data)?,
+        })
+    }
+}
+
+/// Plain data as Python's client sends it (lists and tuples alike as arrays), everything else as a pickle, which the
+/// scheduler keeps unread. An error if there is a future inside.
+pub(crate) fn data<T: Serialize + ?Sized>(value: &T) -> Result<Value<'static>> {
+    data_of(&Template::of(value).map_err(Error::encode)?)
+}
+
+fn data_of(template: &Template) -> Result<Value<'static>> {
+    let pickle = template.to_pickle().map_err(Error::encode)?;
+    let plain = dask_pickle::read(pickle.clone(), Vec::new(), &dask_pickle::Limits::default())
+        .and_then(|tree| Python::from_view(tree.root()))
+        .ok()
+        .and_then(plain);
+    Ok(plain.unwrap_or_else(|| Payload::pickle(pickle, []).into()))
+}
+
+/// A value that msgpack can express; `None` for every other.
+fn plain(value: Python) -> Option<Value<'static>> {
+    Some(match value {
+        Python::None => Value::Nil,
+        Python::Bool(value) => value.into(),
+        Python::Int(value) => value.into(),
+        Python::BigInt(value) => Value::UInt(u64::try_from(value).ok()?),
+        Python::Float(value) => value.into(),
+        Python::Str(text) => text.into(),
+        Python::Bytes(bytes) => bytes.to_vec().into(),
+        Python::List(items) | Python::Tuple(items) => {
+            Value::Array(items.into_iter().map(plain).collect::<Option<_>>()?)
+        }
+        Python::Dict(pairs) => Value::Map(
+            pairs
+                .into_iter()
+                .map(|(key, value)| Some((plain(key)?, plain(value)?)))
+                .collect::<Option<_>>()?,
+        ),
+        _ => return None,
+    })
+}
+
+/// Reads a received value, plain or serialized, as a Rust value.
+pub(crate) fn typed<R: FromPython>(
+    value: Value<'_>,
+    limits: &dask_pickle::Limits,
+    what: impl std::fmt::Display,
+) -> Result<R> {
+    let decoded = match value {
+        Value::Payload(payload) => decode(&payload, limits),
+        plain => Ok(Decoded::Msgpack(plain.into_owned())),
+    };
+    decoded.and_then(|decoded| R::from_python(Arc::new(decoded))).map_err(|error| Error::decode(what, error))
+}
+
+/// Runs work to its end even when the caller goes away meanwhile. What comes out is then dropped, so a value whose
+/// drop undoes it (a lease, an item of a queue) is never lost.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl StdFuture<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    // The task fails only when its runtime is shut down under it.
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(Error::closed()))
+}
+
+/// Gives up after a deadline, if there is one.
+pub(crate) async fn no_longer_than<T>(
+    deadline: Option<Duration>,
+    what: impl std::fmt::Display,
+    work: impl StdFuture<Output = Result<T>>,
+) -> Result<T> {
+    let Some(deadline) = deadline else { return work.await };
+    match timeout(deadline, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::timeout(what, deadline)),
+    }
+}
+
+/// How much longer than its own limit the scheduler may take to say that a wait was in vain.
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
+
+/// Waits for a request with a time limit that the scheduler keeps. Its clock decides, so that what it says to be in
+/// vain has no effect; only one that is silent is given up, a little later.
+pub(crate) async fn kept_by_scheduler<T>(
+    limit: Option<Duration>,
+    what: impl std::fmt::Display,
+    work: impl StdFuture<Output = Result<T>>,
+) -> Result<T> {
+    let Some(limit) = limit else { return work.await };
+    match timeout(limit.saturating_add(GRACE), work).await {
+        Ok(Err(error)) if is_timeout(&error) => Err(Error::timeout(what, limit)),
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::timeout(format_args!("{what} (the scheduler is silent)"), limit)),
+    }
+}
+
+/// Whether the scheduler says that it waited in vain.
+fn is_timeout(error: &Error) -> bool {
+    error.kind() == ErrorKind::Rpc
+        && error.python().is_some_and(|python| python.class.rsplit('.').next() == Some("TimeoutError"))
+}
+
+/// A limit as Dask takes it: seconds, or nil.
+pub(crate) fn seconds(limit: Option<Duration>) -> Value<'static> {
+    limit.map(|limit| limit.as_secs_f64()).into()
+}
+
+impl Shared {
+    /// Waits until the scheduler has heard of a key that this client holds. What asks for it next goes over another
+    /// connection than the graph, and may overtake it.
+    pub(crate) async fn until_known(&self, key: &Key) -> Result<()> {
+        let held = self.session.look(|session| session.state(key).map(KeyState::is_pending));
+        match held {
+            None => {
+                return Err(Error::about(
+                    ErrorKind::Config,
+                    key,
+                    format!("no future of this client has the key {key}; keep one while passing it on"),
+                ));
+            }
+            Some(false) => return self.outcome_if_gone(key),
+            Some(true) => (),
+        }
+        let limit = from_now(self.settings.rpc_timeout);
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let keys: Value<'_> = [key].into_iter().collect();
+            let reply = self.rpc(self.request("get_task_status")?.with("keys", keys)?).await?;
+            let known = reply.value()?.as_map().is_some_and(|states| {
+                states
+                    .iter()
+                    .any(|(name, state)| Key::from_value(name).as_ref() == Some(key) && !state.is_nil())
+            });
+            if known {
+                return Ok(());
+            }
+            if Instant::now() > limit {
+                return Err(Error::timeout(
+                    format_args!("the scheduler's hearing of {key}"),
+                    self.settings.rpc_timeout,
+                ));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// An error for a key that cannot have a result any more; a failed task still counts as there.
+    pub(crate) fn outcome_if_gone(&self, key: &Key) -> Result<()> {
+        match self.outcome(key) {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Lost | ErrorKind::Closed) =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_data_is_plain_and_the_rest_is_pickled() {
+        let value = data(&(1, "two", [3.5, 4.0], Option::<i64>::None, u64::MAX)).unwrap();
+        let expected = Value::Array(vec![
+            1.into(),
+            "two".into(),
+            Value::Array(vec![3.5.into(), 4.0.into()]),
+            Value::Nil,
+            Value::UInt(u64::MAX),
+        ]);
+        assert_eq!(value, expected);
+        assert!(data(&dask_pickle::Set(vec![1, 2])).unwrap().as_payload().is_some());
+        let round: Vec<i64> = typed(data(&[1, 2]).unwrap(), &dask_pickle::Limits::default(), "it").unwrap();
+        assert_eq!(round, [1, 2]);
+    }
+
+    #[test]
+    fn a_lone_future_is_a_key_and_one_inside_is_refused() {
+        assert!(matches!(Sent::of(&dask_pickle::Ref("x")).unwrap(), Sent::Key(key) if key == Key::from("x")));
+        assert_eq!(Sent::of(&[dask_pickle::Ref("x")]).err().map(|e| e.kind()), Some(ErrorKind::Encode));
+    }
+}
