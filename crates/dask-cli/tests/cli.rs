@@ -86,6 +86,7 @@ fn graphs_that_cannot_run_are_code_1_before_anything_is_sent() {
     let address = format!("tcp://127.0.0.1:{}", dead_port());
     for (text, words) in [
         ("{", "is not a graph"),
+        (r#"[{"a": {"call": "operator:add"}}, ["a"]]"#, "an object of"),
         (r#"{"tasks": {}}"#, "outputs"),
         (
             r#"{"tasks": {"a": {"call": "operator:add", "args": [{"$ref": "ghost"}]}}, "outputs": ["a"]}"#,

@@ -82,6 +82,13 @@ impl Release {
         (self.part(0), self.part(1))
     }
 
+    /// How near to final it is. The kinds are in the order of their names: `.dev`, `a`, `b`, `rc`.
+    fn stage(&self) -> (bool, &str, u64) {
+        let kind = self.before.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = self.before.strip_prefix(kind).and_then(|number| number.parse().ok());
+        (self.before.is_empty(), kind, number.unwrap_or(0))
+    }
+
     pub(crate) fn part(&self, index: usize) -> u32 {
         self.parts.get(index).copied().unwrap_or(0)
     }
@@ -115,8 +122,7 @@ impl fmt::Display for Release {
 
 impl Ord for Release {
     fn cmp(&self, other: &Self) -> Ordering {
-        let of = |release: &Self| (release.before.is_empty(), release.before.clone());
-        self.parts.cmp(&other.parts).then_with(|| of(self).cmp(&of(other)))
+        self.parts.cmp(&other.parts).then_with(|| self.stage().cmp(&other.stage()))
     }
 }
 
@@ -199,6 +205,13 @@ mod tests {
             assert_eq!(release(name).month_release(), name);
             assert!(release("2026.8.0") < release(name) && release(name) < release("2026.9.0"), "{name}");
         }
+    }
+
+    #[test]
+    fn what_comes_before_a_release_is_in_order() {
+        let names = ["2026.9.0.dev3", "2026.9.0a2", "2026.9.0b1", "2026.9.0rc9", "2026.9.0rc10", "2026.9.0"];
+        let all = names.map(release);
+        assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "{all:?}");
     }
 
     #[test]

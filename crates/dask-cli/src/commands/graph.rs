@@ -72,6 +72,12 @@ pub(super) async fn run(context: Context, options: &cli::Graph) -> Result<u8, Fa
         std::fs::read_to_string(&options.file)
     };
     let text = text.map_err(|error| Failure::config(format!("cannot read {shown}: {error}")))?;
+    // A list of the same parts would be taken as well.
+    if !text.trim_start().starts_with('{') {
+        return Err(Failure::config(format!(
+            "{shown} is not a graph: it is to be an object of \"tasks\" and \"outputs\" (dask-rs graph --help shows one)"
+        )));
+    }
     let file: File =
         json::parse(&text).map_err(|error| Failure::config(format!("{shown} is not a graph: {error}")))?;
 
