@@ -15,7 +15,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Peer, cluster, dead_port, lonely_scheduler, releases, run, run_on};
+use common::{Peer, cluster, dead_port, first_line, lonely_scheduler, releases, run, run_on};
 use dask_local::{LocalCluster, Protocol};
 use serde_json::{Value as Json, json};
 
@@ -377,9 +377,7 @@ async fn tasks_are_seen_explained_and_cancelled() {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.as_mut().unwrap()), &mut line)
-            .unwrap();
+        let (line, _output) = first_line(&mut holder);
         assert_eq!(line.trim(), "ready");
 
         let why = |key: &str| {

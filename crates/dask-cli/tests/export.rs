@@ -12,10 +12,10 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use common::{cluster, program, releases, run_on};
+use common::{cluster, first_line, program, releases, run_on};
 use dask_local::LocalCluster;
 use serde_json::Value as Json;
 
@@ -49,8 +49,7 @@ async fn serves(cluster: &LocalCluster) {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(exporter.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let (line, _output) = first_line(&mut exporter);
     let ready: Json = serde_json::from_str(&line).unwrap();
     let place = ready["metrics"].as_str().unwrap().strip_prefix("http://").unwrap();
     let place = place.strip_suffix("/metrics").unwrap().to_owned();

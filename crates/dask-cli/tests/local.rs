@@ -12,16 +12,18 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::BufReader;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{program, releases, run};
+use common::{first_line, program, releases, run};
 use serde_json::Value as Json;
 
 struct Up {
     child: Child,
     ready: Json,
+    /// Kept, for it ends when nobody can read it.
+    _output: BufReader<ChildStdout>,
 }
 
 fn up(args: &[&str]) -> Up {
@@ -33,10 +35,9 @@ fn up(args: &[&str]) -> Up {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let (line, output) = first_line(&mut child);
     let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-    Up { child, ready }
+    Up { child, ready, _output: output }
 }
 
 /// Waits until nobody listens there any more.

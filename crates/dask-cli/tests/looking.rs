@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{cluster, program, releases, run_on};
+use common::{cluster, first_line, program, releases, run_on};
 use dask_local::{LocalCluster, WorkerSpec};
 use serde_json::{Value as Json, json};
 
@@ -179,9 +179,7 @@ async fn events_of_a_topic_and_those_to_come() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut out = BufReader::new(unread.stdout.take().unwrap());
-    out.read_line(&mut String::new()).unwrap();
-    drop(out);
+    drop(first_line(&mut unread));
     python(&cluster, "c.log_event('here', {'n': 4})").await;
     let deadline = Instant::now() + Duration::from_secs(60);
     let code = loop {
