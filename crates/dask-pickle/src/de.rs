@@ -72,6 +72,17 @@ impl<'a, 'de> De<'a, 'de> {
         Ok(De { view, room: self.budget.deeper(self.room)?, budget: self.budget })
     }
 
+    /// Whether the node means itself, as nearly all do: there is nothing to find out.
+    fn is_plain(&self) -> bool {
+        !matches!(self.view.kind(), Kind::Object | Kind::Persistent)
+    }
+
+    /// A node that means itself.
+    fn visit_itself<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.budget.spend()?;
+        self.visit_node(visitor)
+    }
+
     /// The meaning of the node, through any number of nodes that mean another one.
     fn resolve(self) -> Result<(Self, Plain<'de>), Error> {
         let mut at = self;
@@ -109,7 +120,11 @@ impl<'a, 'de> De<'a, 'de> {
         visitor.visit_seq(Seq { items, of: self.at(self.view)? })
     }
 
-    fn visit_pairs<V: Visitor<'de>>(self, pairs: PairIter<'de>, visitor: V) -> Result<V::Value, Error> {
+    fn visit_pairs<V: Visitor<'de>>(
+        self,
+        pairs: impl Iterator<Item = (View<'de>, View<'de>)>,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         visitor.visit_map(Map { pairs, value: None, of: self.at(self.view)? })
     }
 
@@ -175,9 +190,6 @@ impl<'a, 'de> De<'a, 'de> {
 
     fn visit_node<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let view = self.view;
-        if let Some(text) = view.as_str_bytes().or_else(|| view.as_bytes()) {
-            self.budget.spend_bytes(text.len())?;
-        }
         match view.kind() {
             Kind::None => visitor.visit_unit(),
             Kind::Bool => visitor.visit_bool(view.as_bool().unwrap_or_default()),
@@ -187,13 +199,18 @@ impl<'a, 'de> De<'a, 'de> {
                 None => self.unknown(&visitor),
             },
             Kind::Float => visitor.visit_f64(view.as_f64().unwrap_or_default()),
-            Kind::Str => visitor.visit_borrowed_str(view.as_str().unwrap_or_default()),
-            Kind::Surrogates => visitor.visit_borrowed_bytes(view.as_str_bytes().unwrap_or_default()),
-            Kind::Bytes | Kind::ByteArray | Kind::Buffer => {
-                visitor.visit_borrowed_bytes(view.as_bytes().unwrap_or_default())
+            Kind::Str => {
+                let text = view.as_str().unwrap_or_default();
+                self.budget.spend_bytes(text.len())?;
+                visitor.visit_borrowed_str(text)
+            }
+            Kind::Surrogates | Kind::Bytes | Kind::ByteArray | Kind::Buffer => {
+                let bytes = view.as_str_bytes().or_else(|| view.as_bytes()).unwrap_or_default();
+                self.budget.spend_bytes(bytes.len())?;
+                visitor.visit_borrowed_bytes(bytes)
             }
             Kind::List | Kind::Tuple | Kind::Set | Kind::FrozenSet => self.visit_items(view.items(), visitor),
-            Kind::Dict => self.visit_pairs(Box::new(view.pairs()), visitor),
+            Kind::Dict => self.visit_pairs(view.pairs(), visitor),
             Kind::Global => match view.as_global() {
                 Some((module, name)) => visitor.visit_string(format!("{module}:{name}")),
                 None => self.unknown(&visitor),
@@ -347,6 +364,9 @@ fn visit_bigint<'de, V: Visitor<'de>>(value: &BigInt, visitor: V) -> Result<V::V
 macro_rules! scalars {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            if self.is_plain() {
+                return self.visit_itself(visitor);
+            }
             let (at, plain) = self.resolve_scalar()?;
             at.visit_plain(plain, visitor)
         }
@@ -365,6 +385,9 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.is_plain() {
+            return self.visit_itself(visitor);
+        }
         let (at, plain) = self.resolve()?;
         at.visit_plain(plain, visitor)
     }
@@ -383,6 +406,10 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if let Some(value) = self.view.as_f64() {
+            self.budget.spend()?;
+            return visitor.visit_f64(value);
+        }
         match self.float()? {
             Some(value) => visitor.visit_f64(value),
             None => {
@@ -420,6 +447,9 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.is_plain() && self.view.as_bytes().is_none() {
+            return self.visit_itself(visitor);
+        }
         let (at, plain) = self.resolve()?;
         let owned;
         let bytes = match &plain {
@@ -541,13 +571,13 @@ impl<'de> SeqAccess<'de> for Classed<'_, 'de> {
     }
 }
 
-struct Map<'a, 'de> {
-    pairs: PairIter<'de>,
+struct Map<'a, 'de, I> {
+    pairs: I,
     value: Option<View<'de>>,
     of: De<'a, 'de>,
 }
 
-impl<'de> MapAccess<'de> for Map<'_, 'de> {
+impl<'de, I: Iterator<Item = (View<'de>, View<'de>)>> MapAccess<'de> for Map<'_, 'de, I> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
