@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dask_client::{ClientEvent, Data, ErrorKind, Future, Graph, OnReconnect, WireValue, py};
 use dask_live_tests::impatient::{Impatient, drop_at_every_await, patiently};
-use dask_live_tests::{TestCluster, releases};
+use dask_live_tests::{PATIENCE, TestCluster, releases};
 use dask_local::{Protocol, WorkerSpec};
 use futures::StreamExt;
 
@@ -130,6 +130,13 @@ async fn a_client_that_may_not_reconnect_ends() {
     let Some(ClientEvent::GaveUp { cause }) = next().await else { panic!("not told") };
     assert_eq!(cause.kind(), ErrorKind::ConnectionLost);
     assert!(next().await.is_none());
+    // Also what needs no stream, and though somebody answers there again: it may be anybody.
+    cluster.cluster.restart_scheduler().await.unwrap();
+    for outcome in [client.scheduler_info().await.map(drop), client.variable("x").set(&1).await] {
+        assert_eq!(outcome.map_err(|error| error.to_string()), Err(cause.to_string()));
+    }
+    assert_eq!(client.shutdown().await.map_err(|error| error.kind()), Err(ErrorKind::ConnectionLost));
+    cluster.client().connect().await.unwrap().scheduler_info().await.unwrap();
     assert!(patiently("events of an ended client", Box::pin(client.events()).next()).await.is_none());
 }
 
@@ -189,6 +196,73 @@ async fn events_tell_of_slow_replies_of_what_was_missed_and_end_with_the_client(
     let rest: Vec<ClientEvent> = patiently("the end", events.collect()).await;
     assert!(matches!(rest.as_slice(), [ClientEvent::Closed]), "{rest:?}");
     cluster.cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_nobody_answers_are_slow_ones() {
+    let cluster = TestCluster::start("2026.8.0", Protocol::Tcp).await.unwrap();
+    let limits = |time| cluster.client().rpc_timeout(time).slow_after(time / 4);
+    let client = limits(Duration::from_secs(2)).connect().await.unwrap();
+    let mut events = Box::pin(client.events());
+    cluster.cluster.pause_scheduler().await.unwrap();
+    // A signal takes a moment to take effect.
+    let unanswered = async {
+        loop {
+            if let Err(error) = client.scheduler_info().await {
+                break error;
+            }
+        }
+    };
+    let error = patiently("a request", unanswered).await;
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let slow = patiently("an event", events.next()).await;
+    assert!(matches!(slow, Some(ClientEvent::Slow { op: "identity", .. })), "{slow:?}");
+    assert!(client.statistics().slow >= 1);
+    cluster.cluster.resume_scheduler().await.unwrap();
+    client.close().await;
+    cluster.cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn waits_that_nobody_waits_for_are_over_soon() {
+    for release in releases() {
+        let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
+        let client = cluster.client().rpc_timeout(Duration::from_secs(2)).connect().await.unwrap();
+        let queue = client.queue("empty", 0).await.unwrap();
+        let variable = client.variable("unset");
+        let semaphore = client.semaphore("taken", 1).await.unwrap();
+        let other = cluster.client().connect().await.unwrap();
+        let lease = other.semaphore("taken", 1).await.unwrap().acquire(PATIENCE).await.unwrap();
+        for _ in 0..5 {
+            let queue = Box::pin(queue.get::<i64>(None));
+            let variable = Box::pin(variable.get::<i64>(None));
+            let semaphore = Box::pin(semaphore.acquire(None));
+            let waits = futures::future::join3(queue, variable, semaphore);
+            assert!(tokio::time::timeout(Duration::from_millis(100), waits).await.is_err(), "{release}");
+        }
+        // Longer than one turn, and it still comes.
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            other.queue("empty", 0).await.unwrap().put(&7, None).await.unwrap();
+        };
+        let (item, ()) = patiently("an item", futures::future::join(queue.get::<i64>(None), later)).await;
+        assert_eq!(item.unwrap().into_value().unwrap(), 7);
+        let mut events = Box::pin(client.events());
+        drop((queue, variable, semaphore, client));
+        // The last handle is that of the last wait.
+        let last = patiently("the end of the client", async {
+            while let Some(event) = events.next().await {
+                if matches!(event, ClientEvent::Closed) {
+                    return true;
+                }
+            }
+            false
+        });
+        assert!(last.await, "{release}");
+        lease.release().await.unwrap();
+        other.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dask_client::{Diagnosis, ErrorKind, Feature, Future, Graph, py, python, python_module};
 use dask_live_tests::scenarios::{Outcome, Stage};
-use dask_live_tests::{PATIENCE, TestCluster, checks, on_each_release};
+use dask_live_tests::{PATIENCE, TestCluster, checks, ensure, ensure_eq, on_each_release};
 use dask_local::Protocol;
 
 #[tokio::test]
@@ -30,6 +30,8 @@ async fn work_is_done_and_waited_for() {
         finishes_what_is_forgotten,
         cancels_with_a_reason,
         cancels_for_others_too,
+        knows_its_own_futures,
+        hands_all_of_them_over,
         waits_for_room,
         refuses_too_large_graphs,
         says_that_none_fits,
@@ -63,6 +65,44 @@ async fn says_that_all_workers_are_paused() {
         let future: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
         let error = future.result().deadline(Duration::from_secs(1)).await.unwrap_err();
         assert_eq!(error.diagnosis(), Some(&Diagnosis::AllPaused { workers: paused }), "{release}: {error}");
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn says_that_the_worker_that_fits_is_paused() {
+    for release in ["2022.7.1", "2026.8.0"] {
+        let cluster = TestCluster::start(release, Protocol::Tcp).await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        // The first one offers a SLOT. What it is told to think of its memory makes it pause.
+        let pause = "
+            worker = dask_worker
+            (getattr(worker, 'memory_manager', None) or worker).memory_pause_fraction = 1e-6
+        ";
+        let run = client.run::<()>(python(pause).kwarg("dask_worker", ())).workers(["first"]);
+        run.await.unwrap().into_values().collect::<Result<Vec<_>, _>>().unwrap();
+        let paused = async {
+            loop {
+                let info = client.scheduler_info().await.unwrap();
+                let is_paused =
+                    |worker: &&dask_client::WorkerInfo| worker.status.as_deref() == Some("paused");
+                if let Some(worker) = info.workers.values().find(is_paused) {
+                    break worker.address.clone();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let paused = tokio::time::timeout(PATIENCE, paused).await.expect("the worker pauses");
+        let call = py("operator:add").args((1, 2)).resource("SLOT", 1.0);
+        let future: Future<i64> = client.submit(call).await.unwrap();
+        let error = future.result().deadline(Duration::from_secs(1)).await.unwrap_err();
+        let Some(Diagnosis::NoneFits { offers, .. }) = error.diagnosis() else {
+            panic!("{release}: {error}")
+        };
+        let offer = offers.iter().find(|offer| offer.worker == paused).unwrap();
+        assert_eq!(offer.status.as_deref(), Some("paused"));
+        assert!(error.to_string().contains(&format!("{paused} would fit")), "{error}");
         client.close().await;
         cluster.cluster.stop().await.unwrap();
     }
@@ -446,6 +486,44 @@ async fn cancels_with_a_reason(stage: &Stage) -> Outcome {
     let error = stuck.result().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert!(error.to_string().contains("the caller hung up"), "{error}");
+    Ok(())
+}
+
+async fn knows_its_own_futures(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let other = stage.cluster.client().connect().await?;
+    let theirs: Vec<Future<i64>> = vec![other.submit(never()).await?];
+    let kind = |error: Option<dask_client::Error>| error.map(|error| error.kind());
+    let foreign = Some(ErrorKind::Config);
+    ensure_eq!(kind(client.wait(&theirs).await.err()), foreign);
+    ensure_eq!(kind(client.gather(&theirs).await.err()), foreign);
+    ensure_eq!(kind(client.retry(&theirs).await.err()), foreign);
+    ensure_eq!(kind(client.cancel(&theirs).await.err()), foreign);
+    ensure_eq!(kind(client.fire_and_forget(&theirs).await.err()), foreign);
+    ensure_eq!(kind(client.variable("foreign").set(&theirs[0]).await.err()), foreign);
+    let mut completed = client.as_completed(theirs.clone());
+    ensure_eq!(kind(completed.next().await.and_then(|(_, result)| result.err())), foreign);
+    ensure_eq!(theirs[0].status(), "pending");
+    other.close().await;
+    Ok(())
+}
+
+async fn hands_all_of_them_over(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let known: Future<i64> = client.submit(py("operator:add").args((1, 2))).await?;
+    known.finished().await?;
+    let cancelled: Future<i64> = client.submit(never()).await?;
+    client.cancel([&cancelled]).await?;
+    let error = client.fire_and_forget([&cancelled, &known]).await.err().ok_or("a cancelled task")?;
+    ensure_eq!(error.kind(), ErrorKind::Cancelled);
+    // Large enough to be on its way for a while; the last key is known already.
+    let large = vec![7u8; 20_000_000];
+    let new: Future<i64> = client.submit(py("builtins:len").arg(serde_bytes::Bytes::new(&large))).await?;
+    client.fire_and_forget([&new, &known]).await?;
+    let key = [new.key()].into_iter().collect();
+    let states = client.rpc("get_task_status", [("keys", key)]).await?;
+    let state = states.as_map().and_then(|states| states.first()).and_then(|(_, state)| state.as_str());
+    ensure!(state.is_some(), "{states:?}");
     Ok(())
 }
 

@@ -215,12 +215,10 @@ impl Shared {
     }
 
     /// A request for the release of the scheduler that answers now. Without a stream nobody tells this client that its
-    /// scheduler was replaced, so when connections to it broke it is asked again.
+    /// scheduler was replaced, so when connections to it broke, the stream's among them, it is asked again.
     pub(crate) async fn renewed(&self, request: Request) -> Result<Request> {
-        if self.is_closing() {
-            return Err(Error::closed());
-        }
-        if !self.life.is_idle() || !self.pool.home_was_lost() {
+        self.check_open()?;
+        if self.life.is_connected() || (self.life.is_idle() && !self.pool.home_was_lost()) {
             return Ok(request);
         }
         let mut comm = self.pool.take(&self.address).await?;
@@ -281,7 +279,8 @@ impl Shared {
             }
             Some(KeyState::Cancelled { reason, message }) => Err(Error::cancelled(key, reason, message)),
             Some(KeyState::Lost(reason)) => Err(Error::gone(key, reason)),
-            _ => Err(Error::closed()),
+            _ if self.is_closing() => Err(Error::closed()),
+            _ => Err(Error::not_held(key)),
         })
     }
 }

@@ -175,7 +175,14 @@ impl Client {
     pub async fn shutdown(&self) -> Result<()> {
         let shared = self.shared();
         let request = shared.request("terminate")?.with_if_taken("close_workers", true);
-        let outcome = shared.rpc(request).await;
+        // The end of an earlier connection is no answer.
+        let outcome = match shared.check_open() {
+            Ok(()) => shared.rpc(request).await,
+            Err(error) => {
+                self.close().await;
+                return Err(error);
+            }
+        };
         self.close().await;
         match outcome {
             Err(error) if error.kind() == ErrorKind::ConnectionLost => Ok(()),

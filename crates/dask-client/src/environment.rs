@@ -252,6 +252,20 @@ fn yaml_files(variables: &[(String, String)]) -> Vec<PathBuf> {
     files
 }
 
+/// The text of a file of Dask's settings; `None` if it cannot be read: Python passes over those, too.
+fn readable(path: &Path) -> Option<String> {
+    let text = std::fs::metadata(path).and_then(|metadata| match metadata.len() {
+        size if size > LARGEST => {
+            Err(std::io::Error::other(format!("{size} bytes are too many for settings")))
+        }
+        _ => std::fs::read_to_string(path),
+    });
+    text.inspect_err(
+        |error| tracing::warn!(path = %path.display(), %error, "settings that cannot be read are left out"),
+    )
+    .ok()
+}
+
 fn read_text(path: &Path) -> Result<String> {
     let cannot =
         |error: &dyn std::fmt::Display| Error::config(format!("cannot read {}: {error}", path.display()));
@@ -263,7 +277,7 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 fn read_yaml(path: &Path, settings: &mut Settings) -> Result<()> {
-    let text = read_text(path)?;
+    let Some(text) = readable(path) else { return Ok(()) };
     let documents = YamlLoader::load_from_str(&text)
         .map_err(|error| Error::config(format!("{} is not YAML: {error}", path.display())))?;
     if let Some(document) = documents.first() {
@@ -351,6 +365,22 @@ mod tests {
         let builder = ClientBuilder::from_sources(&files, &variables).unwrap();
         assert_eq!(builder.address.as_deref(), Some("tcp://from-env:3"));
         assert_eq!(builder.connect_timeout, Duration::from_secs(2));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_that_cannot_be_read_are_passed_over_as_dask_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::os::unix::fs::symlink("/no/such/file", path("a.yaml")).unwrap();
+        std::fs::create_dir(path("b.yaml")).unwrap();
+        std::fs::write(path("c.yaml"), "scheduler-address: tcp://from-c:1\n").unwrap();
+        let files = [path("a.yaml"), path("b.yaml"), path("c.yaml")];
+        let builder = ClientBuilder::from_sources(&files, &[]).unwrap();
+        assert_eq!(builder.address.as_deref(), Some("tcp://from-c:1"));
+        std::fs::write(path("d.yaml"), "scheduler-address: [").unwrap();
+        let error = ClientBuilder::from_sources(&[path("d.yaml")], &[]).unwrap_err();
+        assert!(error.to_string().contains("is not YAML"), "{error}");
     }
 
     fn from(variables: &[(&str, &str)]) -> Result<ClientBuilder> {

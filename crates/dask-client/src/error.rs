@@ -345,6 +345,18 @@ impl Error {
         Inner { key: Some(key.clone()), ..Inner::new(kind, message) }.into()
     }
 
+    /// A key was asked for of which this client has no future.
+    pub(crate) fn not_held(key: &Key) -> Self {
+        Self::about(
+            ErrorKind::Config,
+            key,
+            format!(
+                "this client has no future of {key}; use the client that it belongs to, or hand it over by Client::detach, \
+                 a Variable or a Queue"
+            ),
+        )
+    }
+
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the client is closed; connect a new one")
     }

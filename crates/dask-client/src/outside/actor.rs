@@ -16,12 +16,8 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::address::Address;
 use crate::outside::run::Place;
-use crate::results::direct::Direct;
 use crate::work::arguments::{Args, Arguments, Collected};
 use crate::work::future::Future;
-
-/// How long a worker may take to accept a connection before its calls go through the scheduler.
-const REACH: Duration = Duration::from_secs(2);
 
 /// An object on one worker, made by submitting its class with [`Call::actor`](crate::Call::actor). It lives for as long
 /// as this handle, a clone of it or another future of its key does. Python's `Actor`.
@@ -160,15 +156,7 @@ impl Actor {
         shared.outcome(self.key())?;
         let deadline = deadline.unwrap_or(shared.settings.rpc_timeout);
         let op = request.op();
-        let direct = self.direct.get_or_init(|| async {
-            if shared.settings.connect_via.is_some() || shared.settings.direct == Direct::Never {
-                return None;
-            }
-            let address: Address = self.worker.parse().ok()?;
-            let reached = tokio::time::timeout(REACH, shared.pool.take(&address)).await.ok()?.ok()?;
-            shared.pool.keep(&address, reached);
-            Some(address)
-        });
+        let direct = self.direct.get_or_init(|| shared.within_reach(&self.worker));
         let (mut reply, peer) = match direct.await {
             Some(address) => {
                 let reply = shared.rpc_at(address, request, deadline).await?;

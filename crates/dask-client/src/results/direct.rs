@@ -91,6 +91,13 @@ impl Shared {
         self.reach.may_try(&address).then_some(address)
     }
 
+    /// The address of a worker that a connection can be opened to, as far as that is known or else tried.
+    pub(crate) async fn within_reach(&self, worker: &str) -> Option<Address> {
+        let address = self.reachable(worker)?;
+        self.lease_worker(&address).await.ok()?.done();
+        Some(address)
+    }
+
     async fn lease_worker(&self, worker: &Address) -> Result<Lease<'_>> {
         // Waiting for one's turn says nothing of the way to the worker.
         let turn = self.settings.rpc_timeout;

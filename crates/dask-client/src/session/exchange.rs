@@ -14,6 +14,24 @@ use crate::session::life::ClientEvent;
 use crate::session::reply::Reply;
 use crate::session::trace::rpc_span;
 
+/// Reports an exchange that takes long, whatever ends it: a reply, an error, or that nobody waits any more.
+struct Watched<'s> {
+    shared: &'s Shared,
+    op: &'static str,
+    peer: &'s Address,
+    start: Instant,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        let (op, peer, took) = (self.op, self.peer, self.start.elapsed());
+        if took >= self.shared.settings.slow_after {
+            tracing::warn!(op, %peer, ?took, "a slow exchange");
+            self.shared.life.slow(ClientEvent::Slow { op, took });
+        }
+    }
+}
+
 impl Shared {
     /// Does one exchange of messages with a peer under its span; one that is slow is reported.
     pub(crate) async fn exchanging<T>(
@@ -23,17 +41,9 @@ impl Shared {
         request: &Value<'_>,
         work: impl StdFuture<Output = Result<T>>,
     ) -> Result<T> {
-        if self.is_closing() {
-            return Err(Error::closed());
-        }
-        let start = Instant::now();
-        let done = work.instrument(rpc_span(op, peer, Some(request))).await?;
-        let took = start.elapsed();
-        if took >= self.settings.slow_after {
-            tracing::warn!(op, %peer, ?took, "a slow reply");
-            self.life.slow(ClientEvent::Slow { op, took });
-        }
-        Ok(done)
+        self.check_open()?;
+        let _watched = Watched { shared: self, op, peer, start: Instant::now() };
+        work.instrument(rpc_span(op, peer, Some(request))).await
     }
 
     /// One request to the scheduler and its reply, unless that is an exception.
@@ -61,9 +71,7 @@ impl Shared {
     /// One request to the scheduler whose reply may take as long as it likes. It takes no room from other requests and
     /// ends with the client.
     pub(crate) async fn rpc_waiting(&self, request: Request) -> Result<Reply> {
-        if self.is_closing() {
-            return Err(Error::closed());
-        }
+        self.check_open()?;
         let request = self.renewed(request).await?;
         let op = request.op();
         let request = request.into_rpc()?;

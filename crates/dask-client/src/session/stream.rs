@@ -31,6 +31,8 @@ pub(crate) struct SessionCell {
     /// Fewer keys are pending, or fewer bytes wait to be sent, than before.
     room: Notify,
     heartbeat: watch::Sender<Duration>,
+    /// How many batches were begun, and how many written.
+    batches: watch::Sender<(u64, u64)>,
 }
 
 impl SessionCell {
@@ -40,6 +42,29 @@ impl SessionCell {
             outgoing: Notify::new(),
             room: Notify::new(),
             heartbeat: watch::Sender::new(heartbeat),
+            batches: watch::Sender::new((0, 0)),
+        }
+    }
+
+    /// Waits until everything that is to be sent by now is written to the stream.
+    ///
+    /// # Errors
+    /// The client ends before that.
+    pub(crate) async fn written(&self, shared: &Shared) -> Result<(), Error> {
+        let mut batches = self.batches.subscribe();
+        let mut begun = None;
+        loop {
+            shared.check_open()?;
+            let nothing_left = !self.look(Session::has_outgoing);
+            let (last, written) = *batches.borrow_and_update();
+            if begun.is_none() && nothing_left {
+                begun = Some(last);
+            }
+            if begun.is_some_and(|begun| written >= begun) {
+                return Ok(());
+            }
+            // A stream that breaks writes nothing any more.
+            drop(timeout(Duration::from_millis(100), batches.changed()).await);
         }
     }
 
@@ -179,6 +204,7 @@ async fn write(shared: &Shared, writer: &mut CommWriter) -> Error {
             return error;
         }
         drop(spans);
+        cell.batches.send_modify(|(begun, written)| *written = *begun);
         if shared.is_closing() && !cell.look(Session::has_outgoing) {
             return Error::closed();
         }
@@ -204,7 +230,15 @@ async fn next_batch(cell: &SessionCell) -> Value<'static> {
             };
             tokio::select! { () = sleep_until(until) => (), () = urgent => () }
         }
-        if let Some(batch) = cell.change(|session| session.take_outgoing()) {
+        let batch = cell.change(|session| {
+            let batch = session.take_outgoing();
+            // Under the lock: whoever sees nothing left to send must see that this is not written yet.
+            if batch.is_some() {
+                cell.batches.send_modify(|(begun, _)| *begun += 1);
+            }
+            batch
+        });
+        if let Some(batch) = batch {
             return batch;
         }
     }

@@ -8,7 +8,7 @@ use dask_wire::Value;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::state::guard::{Held, Lease, fresh_id};
-use crate::state::plain::{kept_by_scheduler, seconds, to_the_end};
+use crate::state::plain::{in_turns, seconds, to_the_end};
 
 /// Several named locks that are acquired together, all or some of them: Python's `distributed.MultiLock`. Their names
 /// have nothing to do with those of [`Lock`](crate::Lock)s.
@@ -55,27 +55,27 @@ impl MultiLock {
                 self.names.len()
             )));
         }
-        let handle = Arc::clone(self.client.handle());
-        let id = fresh_id();
-        let request = handle
-            .shared
-            .request("multi_lock_acquire")?
-            .with("locks", self.names.iter().cloned().collect::<Value<'_>>())?
-            .with("id", id.clone())?
-            .with("timeout", seconds(within))?
-            .with("num_locks", count)?;
-        let lease = to_the_end(async move {
-            let reply = handle.shared.rpc_waiting(request).await?;
-            match reply.value()?.as_bool() {
-                Some(true) => Ok(Some(Lease::new(handle, Held::MultiLock { id }))),
-                Some(false) => Ok(None),
-                None => Err(reply.unexpected("neither true nor false")),
-            }
-        });
         let what = format!("{count} of the locks {}", self.names.join(", "));
-        match (kept_by_scheduler(within, &what, lease).await?, within) {
-            (Some(lease), _) => Ok(lease),
-            (None, within) => Err(Error::timeout(what, within.unwrap_or_default())),
-        }
+        in_turns(self.client.shared(), within, what, |turn| {
+            let handle = Arc::clone(self.client.handle());
+            let names: Value<'static> = self.names.iter().cloned().collect();
+            to_the_end(async move {
+                let id = fresh_id();
+                let request = handle
+                    .shared
+                    .request("multi_lock_acquire")?
+                    .with("locks", names)?
+                    .with("id", id.clone())?
+                    .with("timeout", seconds(Some(turn)))?
+                    .with("num_locks", count)?;
+                let reply = handle.shared.rpc_waiting(request).await?;
+                match reply.value()?.as_bool() {
+                    Some(true) => Ok(Some(Lease::new(handle, Held::MultiLock { id }))),
+                    Some(false) => Ok(None),
+                    None => Err(reply.unexpected("neither true nor false")),
+                }
+            })
+        })
+        .await
     }
 }

@@ -144,6 +144,37 @@ pub(crate) async fn kept_by_scheduler<T>(
     }
 }
 
+/// Waits for what only the scheduler can give, for as long as it takes or up to a limit, in turns of at most the time that
+/// a reply may take. `ask` asks for one turn; nothing or a timeout of the scheduler's means another. So a wait that nobody
+/// waits for any more is over with its turn, and a silent scheduler is told of.
+pub(crate) async fn in_turns<T, F: StdFuture<Output = Result<Option<T>>>>(
+    shared: &Shared,
+    within: Option<Duration>,
+    what: impl std::fmt::Display,
+    mut ask: impl FnMut(Duration) -> F,
+) -> Result<T> {
+    let until = within.map(from_now);
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let longest = shared.settings.rpc_timeout;
+        let turn = left.unwrap_or(longest).min(longest);
+        match timeout(turn.saturating_add(GRACE), ask(turn)).await {
+            Ok(Ok(Some(given))) => return Ok(given),
+            Ok(Err(error)) if !is_timeout(&error) => return Err(error),
+            Ok(_) => match within {
+                Some(within) if left.is_some_and(|left| left <= turn) => {
+                    return Err(Error::timeout(what, within));
+                }
+                _ => shared.check_open()?,
+            },
+            Err(_) => {
+                let what = format_args!("{what} (the scheduler is silent)");
+                return Err(Error::timeout(what, within.unwrap_or(turn)));
+            }
+        }
+    }
+}
+
 /// Whether the scheduler says that it waited in vain.
 fn is_timeout(error: &Error) -> bool {
     error.kind() == ErrorKind::Rpc
@@ -161,13 +192,7 @@ impl Shared {
     pub(crate) async fn until_known(&self, key: &Key) -> Result<()> {
         let held = self.session.look(|session| session.state(key).map(KeyState::is_pending));
         match held {
-            None => {
-                return Err(Error::about(
-                    ErrorKind::Config,
-                    key,
-                    format!("no future of this client has the key {key}; keep one while passing it on"),
-                ));
-            }
+            None => return Err(Error::not_held(key)),
             Some(false) => return self.outcome_if_gone(key),
             Some(true) => (),
         }
@@ -195,11 +220,25 @@ impl Shared {
         }
     }
 
+    /// An error if this client has no future of one of these keys.
+    pub(crate) fn check_held<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Result<()> {
+        if self.is_closing() {
+            return Err(Error::closed());
+        }
+        self.session.look(|session| match keys.into_iter().find(|key| session.state(key).is_none()) {
+            Some(key) => Err(Error::not_held(key)),
+            None => Ok(()),
+        })
+    }
+
     /// An error for a key that cannot have a result any more; a failed task still counts as there.
     pub(crate) fn outcome_if_gone(&self, key: &Key) -> Result<()> {
         match self.outcome(key) {
             Err(error)
-                if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Lost | ErrorKind::Closed) =>
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Cancelled | ErrorKind::Lost | ErrorKind::Closed | ErrorKind::Config
+                ) =>
             {
                 Err(error)
             }

@@ -13,7 +13,7 @@ use crate::client::{Client, Handle};
 use crate::error::{ErrorKind, Result};
 use crate::session::reply::Reply;
 use crate::state::item::Item;
-use crate::state::plain::{Sent, kept_by_scheduler, seconds, to_the_end};
+use crate::state::plain::{Sent, in_turns, kept_by_scheduler, seconds, to_the_end};
 use crate::waiting::limit::from_now;
 
 /// A named queue of values and futures on the scheduler: Python's `distributed.Queue`.
@@ -142,16 +142,18 @@ impl Queue {
     async fn take(&self, within: Option<Duration>) -> Result<Taken> {
         let shared = self.client.shared();
         shared.stream().await?;
-        let request = self.request("queue_get")?.with("timeout", seconds(within))?;
-        let name = self.name.clone();
-        let what = format!("an item of queue {name:?}");
-        // Kept open until the item is safe: the wait may outlive every other handle on the client.
-        let handle = Arc::clone(self.client.handle());
-        let take = to_the_end(async move {
-            let reply = handle.shared.rpc_waiting(request).await?;
-            Ok(Taken { handle, name, reply: Some(reply), runtime: runtime::Handle::current() })
-        });
-        kept_by_scheduler(within, what, take).await
+        let what = format!("an item of queue {:?}", self.name);
+        in_turns(shared, within, what, |turn| {
+            let request = self.request("queue_get");
+            // Kept open until the item is safe: the wait may outlive every other handle on the client.
+            let (handle, name) = (Arc::clone(self.client.handle()), self.name.clone());
+            to_the_end(async move {
+                let request = request?.with("timeout", seconds(Some(turn)))?;
+                let reply = handle.shared.rpc_waiting(request).await?;
+                Ok(Some(Taken { handle, name, reply: Some(reply), runtime: runtime::Handle::current() }))
+            })
+        })
+        .await
     }
 
     fn unwrap<R: FromPython + Send>(&self, mut taken: Taken) -> Result<Item<R>> {

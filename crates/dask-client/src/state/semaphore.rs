@@ -6,9 +6,9 @@ use std::time::Duration;
 use dask_wire::Request;
 
 use crate::client::{Client, Handle};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::state::guard::{Held, Lease, fresh_id};
-use crate::state::plain::{kept_by_scheduler, no_longer_than, seconds, to_the_end};
+use crate::state::plain::{in_turns, no_longer_than, seconds, to_the_end};
 
 /// After which time without a refresh a lease runs out, unless configured: Dask's own default.
 pub(crate) const LEASE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ impl Semaphore {
     pub async fn try_acquire(&self) -> Result<Option<Lease>> {
         let handle = Arc::clone(self.client.handle());
         let limit = handle.shared.settings.rpc_timeout;
-        let lease = lease(handle, &self.name, self.lease_timeout, Some(Duration::ZERO));
+        let lease = lease(handle, &self.name, self.lease_timeout, Duration::ZERO);
         no_longer_than(Some(limit), "op \"semaphore_acquire\"", to_the_end(lease)).await
     }
 
@@ -127,12 +127,10 @@ pub(crate) async fn acquire(
     within: Option<Duration>,
     what: &str,
 ) -> Result<Lease> {
-    let lease = lease(Arc::clone(client.handle()), name, lease_timeout, within);
-    match (kept_by_scheduler(within, what, to_the_end(lease)).await?, within) {
-        (Some(lease), _) => Ok(lease),
-        (None, Some(within)) => Err(Error::timeout(what, within)),
-        (None, None) => Err(Error::unexpected(client.address(), "semaphore_acquire", "no lease")),
-    }
+    in_turns(client.shared(), within, what, |turn| {
+        to_the_end(lease(Arc::clone(client.handle()), name, lease_timeout, turn))
+    })
+    .await
 }
 
 /// One request for a lease, which waits at the scheduler. Whoever drops what it gives releases it.
@@ -140,7 +138,7 @@ fn lease(
     handle: Arc<Handle>,
     name: &str,
     timeout: Duration,
-    within: Option<Duration>,
+    within: Duration,
 ) -> impl Future<Output = Result<Option<Lease>>> + Send + 'static {
     let name = name.to_owned();
     async move {
@@ -149,7 +147,7 @@ fn lease(
             .shared
             .request("semaphore_acquire")?
             .with("name", name.clone())?
-            .with("timeout", seconds(within))?
+            .with("timeout", seconds(Some(within)))?
             .with("lease_id", lease.clone())?;
         let reply = handle.shared.rpc_waiting(request).await?;
         match reply.value()?.as_bool() {

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::session::reply::Reply;
 use crate::state::item::Item;
-use crate::state::plain::{Sent, kept_by_scheduler, seconds, to_the_end};
+use crate::state::plain::{Sent, in_turns, seconds, to_the_end};
 use crate::work::future::Future;
 
 /// A named value or future on the scheduler that every client can set and get: Python's `distributed.Variable`.
@@ -71,24 +71,27 @@ impl Variable {
         let within = within.into();
         let shared = self.client.shared();
         shared.stream().await?;
-        let request = shared
-            .request("variable_get")?
-            .with("name", self.name.clone())?
-            .with("client", self.client.name().to_string())?
-            .with("timeout", seconds(within))?;
         let what = format!("variable {:?}", self.name);
-        let (client, name) = (self.client.clone(), self.name.clone());
         // The scheduler hands a future out under a token that has to be confirmed, also when nobody waits any more: until
         // then it keeps the future, and what follows an unconfirmed one in the variable waits.
-        let get = to_the_end(async move {
-            let reply = client.shared().rpc_waiting(request).await?;
-            match reply.value()?.get("type").and_then(Value::as_str) {
-                Some("Future") => receive(&client, &name, &reply).map(Got::Future),
-                _ => Ok(Got::Value(reply)),
-            }
+        let get = in_turns(shared, within, what, |turn| {
+            let (client, name) = (self.client.clone(), self.name.clone());
+            to_the_end(async move {
+                let request = client
+                    .shared()
+                    .request("variable_get")?
+                    .with("name", name.clone())?
+                    .with("client", client.name().to_string())?
+                    .with("timeout", seconds(Some(turn)))?;
+                let reply = client.shared().rpc_waiting(request).await?;
+                match reply.value()?.get("type").and_then(Value::as_str) {
+                    Some("Future") => receive(&client, &name, &reply).map(Got::Future).map(Some),
+                    _ => Ok(Some(Got::Value(reply))),
+                }
+            })
         });
         let span = tracing::debug_span!("dask.variable_get", name = self.name, key = tracing::field::Empty);
-        match kept_by_scheduler(within, what, get).instrument(span.clone()).await? {
+        match get.instrument(span.clone()).await? {
             Got::Future(future) => {
                 span.record("key", tracing::field::display(future.key()));
                 Ok(Item::Future(future.typed()))

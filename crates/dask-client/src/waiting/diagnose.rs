@@ -253,6 +253,7 @@ fn none_fits(task: &Key, options: &TaskOptions, info: &SchedulerInfo) -> Diagnos
         worker: worker.address.clone(),
         name: worker.name.clone(),
         resources: worker.resources.iter().map(|(name, amount)| (name.clone(), *amount)).collect(),
+        status: worker.status.clone().filter(|status| status != "running"),
     });
     let workers = if options.allow_other_workers { Vec::new() } else { options.workers.clone() };
     Diagnosis::NoneFits {

@@ -13,7 +13,7 @@ pub enum Diagnosis {
     SchedulerSilent,
     /// The cluster has no worker.
     NoWorkers,
-    /// No worker takes tasks.
+    /// No worker takes tasks. Releases before 2022.5.1 do not tell that; there the task is [`Diagnosis::Assigned`].
     AllPaused {
         /// Their addresses.
         workers: Vec<String>,
@@ -90,6 +90,30 @@ pub struct Offer {
     pub name: String,
     /// Amounts of named resources.
     pub resources: Vec<(String, f64)>,
+    /// Its status, if that is not `running`: it takes no tasks then. Releases before 2022.5.1 do not tell.
+    pub status: Option<String>,
+}
+
+impl Offer {
+    fn is_meant_by(&self, workers: &[String]) -> bool {
+        let host = |address: &str| {
+            address
+                .split("://")
+                .last()
+                .and_then(|place| place.rsplit_once(':'))
+                .map(|(host, _)| host.to_owned())
+        };
+        workers.is_empty()
+            || workers
+                .iter()
+                .any(|it| *it == self.worker || *it == self.name || Some(it) == host(&self.worker).as_ref())
+    }
+
+    fn has(&self, resources: &[(String, f64)]) -> bool {
+        resources.iter().all(|(name, amount)| {
+            self.resources.iter().any(|(offered, most)| offered == name && most >= amount)
+        })
+    }
 }
 
 impl std::error::Error for Diagnosis {}
@@ -148,14 +172,27 @@ impl fmt::Display for Diagnosis {
                 if resources.is_empty() && workers.is_empty() {
                     line("it asks for", "something that its submitter knows")?;
                 }
-                let offer = |offer: &Offer| match offer.resources.as_slice() {
-                    [] => format!("{} ({}) offers nothing", offer.worker, offer.name),
-                    resources => format!("{} ({}) offers {}", offer.worker, offer.name, amounts(resources)),
+                let offer = |offer: &Offer| {
+                    let offers = match offer.resources.as_slice() {
+                        [] => "nothing".to_owned(),
+                        resources => amounts(resources),
+                    };
+                    let status = offer.status.as_ref().map(|status| format!(", but is {status}"));
+                    format!("{} ({}) offers {offers}{}", offer.worker, offer.name, status.unwrap_or_default())
                 };
+                // It would fit if it took tasks.
+                let asleep = |offer: &&Offer| {
+                    offer.status.is_some() && offer.is_meant_by(workers) && offer.has(resources)
+                };
+                let asleep = offers.iter().find(asleep);
                 line(&count(offers.len() as u64, "worker"), &some(offers.iter().map(offer)))?;
-                let next = match resources.as_slice() {
-                    [] => "start such a worker, or allow other workers".to_owned(),
-                    resources => {
+                let next = match (asleep, resources.as_slice()) {
+                    (Some(Offer { worker, status: Some(status), .. }), _) if status == "paused" => format!(
+                        "{worker} would fit: free its memory (release results), for which it pauses, or add such a worker"
+                    ),
+                    (Some(Offer { worker, .. }), _) => format!("wait for {worker}, or add such a worker"),
+                    (None, []) => "start such a worker, or allow other workers".to_owned(),
+                    (None, resources) => {
                         format!(
                             "start a worker with --resources \"{}\", or submit without resources",
                             amounts(resources)
@@ -239,8 +276,12 @@ mod tests {
 
     #[test]
     fn it_says_what_is_asked_for_what_there_is_and_what_next() {
-        let offers =
-            vec![Offer { worker: "tcp://10.0.3.7:41233".into(), name: "a".into(), resources: Vec::new() }];
+        let offers = vec![Offer {
+            worker: "tcp://10.0.3.7:41233".into(),
+            name: "a".into(),
+            resources: Vec::new(),
+            status: None,
+        }];
         let resources = vec![("GPU".to_owned(), 1.0)];
         let text =
             Diagnosis::NoneFits { task: Key::from("train-41"), resources, workers: Vec::new(), offers }

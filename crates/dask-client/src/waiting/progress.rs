@@ -63,7 +63,7 @@ impl Client {
     /// A stream of how many of these tasks stand where: at once, and whenever that changed. It ends after every task has an
     /// outcome, and sends nothing: the scheduler tells by itself.
     ///
-    /// The stream holds the futures. Changes that come together count as one; see [`Progress::at_most_every`].
+    /// The stream holds the futures; one of another client counts as lost. Changes that come together count as one; see [`Progress::at_most_every`].
     pub fn progress<'f, R: 'f>(&self, futures: impl IntoIterator<Item = &'f Future<R>>) -> Progress<R> {
         Progress {
             client: self.clone(),

@@ -78,7 +78,7 @@ impl<'a, R: 'a> IntoFuture for Wait<'a, R> {
     type IntoFuture = BoxFuture<'a, Result<Waited<'a, R>>>;
 
     /// # Errors
-    /// The client was closed while it waited.
+    /// The client was closed while it waited, or one of the futures is another client's.
     fn into_future(self) -> Self::IntoFuture {
         let Self { client, futures, first, deadline } = self;
         let shared = client.shared();
@@ -87,6 +87,7 @@ impl<'a, R: 'a> IntoFuture for Wait<'a, R> {
         let span = about_keys!("dask.wait", keys);
         let wait = wait_for(shared, keys, first, deadline).instrument(span);
         Box::pin(async move {
+            shared.check_held(futures.iter().map(Future::key))?;
             let (open, timeout) = wait.await;
             if shared.is_closing() {
                 return Err(Error::closed());

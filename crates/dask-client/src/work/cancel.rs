@@ -20,9 +20,10 @@ impl Client {
     /// RPC `cancel`.
     ///
     /// # Errors
-    /// The client is closed, or (before 2023.3.1) the scheduler does not answer.
+    /// The client is closed, one of the futures is another client's, or (before 2023.3.1) the scheduler does not answer.
     pub async fn cancel<'f, R: 'f>(&self, futures: impl IntoIterator<Item = &'f Future<R>>) -> Result<()> {
         let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
+        self.shared().check_held(&keys)?;
         self.shared().cancel(&keys, false, MESSAGE).await
     }
 
@@ -36,6 +37,7 @@ impl Client {
         reason: &str,
     ) -> Result<()> {
         let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
+        self.shared().check_held(&keys)?;
         self.shared().cancel(&keys, false, reason).await
     }
 

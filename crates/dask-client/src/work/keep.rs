@@ -27,30 +27,19 @@ impl Client {
     async fn hand_over(&self, keys: &[Key]) -> Result<()> {
         let shared = self.shared();
         shared.check_open()?;
+        shared.check_held(keys)?;
+        keys.iter().try_for_each(|key| shared.outcome_if_gone(key))?;
         shared.session.change(|session| session.fire_and_forget(keys))?;
-        // What follows the submissions on the stream has no reply of its own; that the scheduler knows the last of the tasks
-        // says that it has taken in what came before.
-        let Some(last) = keys.last() else { return Ok(()) };
-        let mut pause = std::time::Duration::from_millis(1);
         let limit = shared.settings.rpc_timeout;
-        let known = async {
-            loop {
-                shared.check_open()?;
-                let asked = [last].into_iter().collect::<Value<'_>>();
-                let reply = shared.rpc(shared.request("get_task_status")?.with("keys", asked)?).await?;
-                let value = reply.value()?;
-                let state = value.as_map().unwrap_or_default().first().and_then(|(_, state)| state.as_str());
-                if state.is_some() {
-                    return Ok(());
-                }
-                if !shared.is_pending(last) {
-                    return shared.outcome_if_gone(last);
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(std::time::Duration::from_millis(200));
+        // The stream has no replies. What was written to it is read there before what is asked afterwards.
+        let taken_in = async {
+            shared.session.written(shared).await?;
+            for key in keys {
+                shared.until_known(key).await?;
             }
+            Ok(())
         };
-        tokio::time::timeout(limit, known)
+        tokio::time::timeout(limit, taken_in)
             .await
             .map_err(|_| Error::timeout("handing tasks over to the scheduler", limit))?
     }
@@ -59,7 +48,7 @@ impl Client {
     /// from now on; what has not failed is left as it is.
     ///
     /// # Errors
-    /// The scheduler does not know one of the tasks, or does not answer.
+    /// The scheduler does not know one of the tasks or does not answer, or one of the futures is another client's.
     pub async fn retry<'f, R: 'f>(&self, futures: impl IntoIterator<Item = &'f Future<R>>) -> Result<()> {
         let keys: Vec<Key> = futures.into_iter().map(|future| future.key().clone()).collect();
         let span = about_keys!("dask.retry", keys);
@@ -68,6 +57,7 @@ impl Client {
 
     async fn run_again(&self, keys: Vec<Key>) -> Result<()> {
         let shared = self.shared();
+        shared.check_held(&keys)?;
         let client = self.name().to_string();
         let request = shared.request("retry")?.with("client", client)?;
         // Open before the scheduler is asked: it may have told the new outcome by the time it replies.
