@@ -68,3 +68,9 @@ def log(name, level, message):
     import logging
 
     getattr(logging.getLogger(name), level)(message)
+
+
+def level(name):
+    import logging
+
+    return logging.getLogger(name).level

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dask_client::{Dialect, ErrorKind, Future, Key, LogLevel, Profile, WorkerChange, py};
 use dask_live_tests::rounds::{another, over, python, releases_and};
-use dask_live_tests::scenarios::{Outcome, Stage};
+use dask_live_tests::scenarios::{Failure, Outcome, Stage};
 use dask_live_tests::told::Told;
 use dask_live_tests::{PATIENCE, TestCluster, checks, ensure, ensure_eq};
 use dask_local::{Protocol, WorkerSpec};
@@ -351,8 +351,28 @@ async fn forwards_logs(stage: &Stage) -> Outcome {
     let (_, text) = seen.first().ok_or("nothing is forwarded")?;
     ensure!(text.contains("message=look") && text.contains("logger=rust.test.sub"), "{text}");
     ensure!(text.contains("worker=tcp://"), "{text}");
+    // With two of them the level is what either needs, until the last is gone.
+    let level = || py("only_on_workers:level").arg("rust.test");
+    let own: i64 = client.call(level()).await?;
+    ensure_eq!(own, 20);
+    let more = client.forward_logs("rust.test", LogLevel::Debug).await?;
+    let becomes = async |wanted: i64| {
+        for _ in 0..100 {
+            let levels = client.run::<i64>(level()).await?.into_values().collect::<Result<Vec<_>, _>>()?;
+            if levels.iter().all(|level| *level == wanted) {
+                return Ok::<_, Failure>(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(format!("the level does not become {wanted}").into())
+    };
+    becomes(10).await?;
     drop(forwarding);
-    Ok(())
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    becomes(10).await?;
+    drop(more);
+    // 0 is none of its own.
+    becomes(0).await
 }
 
 async fn waits_for_workers_and_watches_them(stage: &Stage) -> Outcome {

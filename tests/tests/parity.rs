@@ -129,8 +129,9 @@ fn the_table_names_what_exists_and_what_runs() {
     let mut complaints = Vec::new();
     for row in rows {
         let [python, ours, releases, tests] = row.as_slice() else { continue };
-        if releases.is_empty() {
-            complaints.push(format!("{python}: no releases"));
+        if releases != "all" && releases.parse::<dask_client::Release>().is_err() {
+            complaints
+                .push(format!("{python}: {releases:?} is neither \"all\" nor the first release that has it"));
         }
         let mut bodies = Vec::new();
         for test in names(tests) {

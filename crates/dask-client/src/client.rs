@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dask_wire::session::{KeyState, Session};
 use dask_wire::{Dialect, Key, Peer, Release, Request};
@@ -103,8 +103,11 @@ impl Client {
 
     async fn start_at(address: Address, settings: ClientBuilder) -> Result<Self> {
         let pool = Pool::new(settings.dialer()?, address.clone(), settings.connections);
+        let start = Instant::now();
         let (mut comm, phases) = pool.dialer().open(&address).await?;
-        let release = ask_release(&mut comm, &address, settings.connect_timeout).await?;
+        // One limit for both.
+        let left = settings.connect_timeout.saturating_sub(start.elapsed());
+        let release = ask_release(&mut comm, &address, left).await?;
         pool.keep(&address, comm);
         let name = settings.new_name();
         let session = Session::new(name, known_dialect(&address, release), settings.on_reconnect);
@@ -182,6 +185,8 @@ impl Client {
     ///
     /// Dropping the returned future before it is done releases the task: the scheduler forgets it unless others want
     /// it. See [`CallFuture::deadline`].
+    ///
+    /// What [`Client::submit`] and [`Future::result`](crate::Future::result) do, every release.
     pub fn call<R>(&self, call: impl IntoCall<R>) -> CallFuture<'_, R> {
         CallFuture::new(self, call.into_call())
     }

@@ -306,10 +306,12 @@ impl ClientBuilder {
         })
     }
 
-    /// Connects: opens a connection, asks the scheduler's release, registers.
+    /// Connects: opens a connection and asks for the scheduler's release (op `versions`). The client registers later, with
+    /// the first call that needs it.
     ///
     /// # Errors
-    /// Within the connect timeout: the address is wrong, nothing answers, something else than Dask answers, TLS fails.
+    /// Within the connect timeout, in all: the address is wrong, nothing answers, something else than a Dask scheduler
+    /// answers, TLS fails.
     pub async fn connect(self) -> Result<Client> {
         Client::start(self).await
     }

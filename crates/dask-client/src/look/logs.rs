@@ -250,6 +250,10 @@ class ToTopic(logging.Handler):
             self.handleError(record)
 
 
+# For each logger its own level, and those of who forwards it.
+forwarded = {}
+
+
 class ForwardLogs(WorkerPlugin):
     def __init__(self, logger, level, topic):
         self.logger = logger
@@ -259,7 +263,7 @@ class ForwardLogs(WorkerPlugin):
     def setup(self, worker):
         self.handler = ToTopic(worker, self.level, self.topic)
         logger = logging.getLogger(self.logger or None)
-        self.before = logger.level
+        forwarded.setdefault(self.logger, (logger.level, []))[1].append(self.level)
         if logger.getEffectiveLevel() > self.level:
             logger.setLevel(self.level)
         logger.addHandler(self.handler)
@@ -267,7 +271,13 @@ class ForwardLogs(WorkerPlugin):
     def teardown(self, worker):
         logger = logging.getLogger(self.logger or None)
         logger.removeHandler(self.handler)
-        logger.setLevel(self.before)
+        own, levels = forwarded[self.logger]
+        levels.remove(self.level)
+        logger.setLevel(own)
+        if not levels:
+            del forwarded[self.logger]
+        elif logger.getEffectiveLevel() > min(levels):
+            logger.setLevel(min(levels))
 "#;
 
 /// Asks for timestamps where there are any: only then is the order known, and only then does a count mean the latest.

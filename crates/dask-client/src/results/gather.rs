@@ -54,7 +54,8 @@ impl Client {
         Gather { client: self, futures, deadline: None }
     }
 
-    /// Submits a graph and awaits the results of some of its nodes.
+    /// Submits a graph and awaits the results of some of its nodes: [`Client::submit_graph`] and [`Client::gather`] in one.
+    /// Python's `Client.get`.
     ///
     /// # Errors
     /// The graph cannot run, a task fails, or a result is not of the type asked for.

@@ -96,7 +96,7 @@ impl Client {
 
     /// Copies finished results until each lies on `copies` workers (`None`: on all), of these workers or of any if none is
     /// given. Fewer copies than there are removes some (op `replicate`, every release). Moves data between workers; none
-    /// passes through here.
+    /// passes through here. Waits for tasks that are not finished yet; [`Client::wait`] has a deadline for that.
     ///
     /// # Errors
     /// A task fails or its result is lost before, a worker that was named does not exist, or the scheduler does not answer.
@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// Moves finished results so that workers use about equally much memory: these results, or all if none is given (op
-    /// `rebalance`, every release). From 2021.8.0 on, releases go by the memory that processes use and leave small
+    /// `rebalance`, every release). Waits for tasks that are not finished yet, as [`Client::replicate`] does. From 2021.8.0 on, releases go by the memory that processes use and leave small
     /// imbalances as they are.
     ///
     /// # Errors

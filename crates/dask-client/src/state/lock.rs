@@ -55,7 +55,10 @@ impl Lock {
     }
 
     /// Acquires the lock, waiting until it is free: at most for the given time, or for as long as it takes with `None`.
-    /// A lock that is granted after the wait was given up is released at once.
+    /// A lock that is granted after the wait was given up is released at once. Up to 2024.7.0 such a wait is over no earlier
+    /// than that (a limit that passes at those schedulers makes them forget others who wait), and keeps this client open;
+    /// later it is asked for anew after each [`rpc_timeout`](crate::ClientBuilder::rpc_timeout), which one that was given up
+    /// is not.
     ///
     /// # Errors
     /// It is not free within that time ([`crate::ErrorKind::Timeout`]), or the scheduler does not answer.

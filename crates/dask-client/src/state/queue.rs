@@ -88,7 +88,8 @@ impl Queue {
     /// Takes the oldest item, waiting for one: at most for the given time, or for as long as it takes with `None`.
     ///
     /// The scheduler's clock decides when the time is over, so none of its items is lost; one that is silent is given up
-    /// two seconds later. An item that arrives after the wait was given up (the returned future was dropped) is put back,
+    /// two seconds later. It is asked anew after each [`rpc_timeout`](crate::ClientBuilder::rpc_timeout), so that a wait that
+    /// was given up is over with its turn. An item that arrives after the wait was given up (the returned future was dropped) is put back,
     /// at the end of the queue.
     ///
     /// # Errors

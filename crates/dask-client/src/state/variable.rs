@@ -62,7 +62,8 @@ impl Variable {
     }
 
     /// Gets what it is set to, waiting until it is set: at most for the given time, or for as long as it takes with
-    /// `None`.
+    /// `None`. The scheduler is asked anew after each [`rpc_timeout`](crate::ClientBuilder::rpc_timeout), and one that does
+    /// not answer then is an error.
     ///
     /// # Errors
     /// It is not set within that time ([`crate::ErrorKind::Timeout`]), its value is not of type `R`, or its future's

@@ -35,7 +35,8 @@ const AHEAD: usize = 2 * BATCH;
 impl Client {
     /// The futures with their results, each as soon as it is there, as a stream. A task that failed comes with its error.
     ///
-    /// Costs are linear: each key is looked at when it changed, and results that are there together are fetched together.
+    /// Costs are linear: each key is looked at when it changed, and results that are there together are fetched together,
+    /// as [`Client::gather`] does. Python's `as_completed`.
     pub fn as_completed<R>(&self, futures: impl IntoIterator<Item = Future<R>>) -> AsCompleted<R> {
         let mut harvest = Harvest::new(Arc::clone(&self.handle));
         harvest.extend(futures.into_iter().map(|future| ((), future)));

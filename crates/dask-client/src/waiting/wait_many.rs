@@ -14,7 +14,8 @@ use crate::waiting::watch::Watch;
 use crate::work::future::Future;
 
 impl Client {
-    /// Waits for tasks without fetching their results: for all of them, or (with [`Wait::first`]) for any.
+    /// Waits for tasks without fetching their results: for all of them, or (with [`Wait::first`]) for any. Asks nothing: the
+    /// scheduler tells by itself, every release. Python's `wait`.
     ///
     /// ```no_run
     /// # use std::time::Duration;

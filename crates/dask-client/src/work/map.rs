@@ -41,7 +41,7 @@ impl Client {
     /// ```
     ///
     /// The call's options hold for each task, arguments given already come first. Dropping the stream releases what is not
-    /// done.
+    /// done. Stream op `update-graph`, every release; Python's `Client.map`.
     pub fn map<R, I>(&self, call: Call, inputs: I) -> Map<R, I::IntoIter>
     where
         I: IntoIterator,

@@ -25,7 +25,10 @@ pub(crate) enum Room {
 }
 
 impl Client {
-    /// Submits one call and gives a future of its result. Returns as soon as the message is queued.
+    /// Submits one call and gives a future of its result. Returns as soon as the message is queued. Python's
+    /// `Client.submit`.
+    ///
+    /// Stream op `update-graph`, every release.
     ///
     /// Waits while there is no room ([`crate::ClientBuilder::max_outstanding`],
     /// [`crate::ClientBuilder::max_unsent_bytes`]) for as long as [`crate::ClientBuilder::room_timeout`] says.
@@ -44,7 +47,9 @@ impl Client {
         Ok(Future::new(key, Arc::clone(&self.handle)))
     }
 
-    /// Submits a graph and gives futures of the tasks with these keys, in their order.
+    /// Submits a graph and gives futures of the tasks with these keys, in their order. Python's `Client.get(sync=False)`.
+    ///
+    /// Stream op `update-graph`, every release.
     ///
     /// # Errors
     /// The graph cannot run or cannot be sent, or there is no room in time; then nothing of it is.
