@@ -213,6 +213,15 @@ async fn keeps_texts_that_look_like_keys(stage: &Stage) -> Outcome {
     ensure_eq!(found.2, ["a-plain-name", "x"]);
     ensure_eq!(found.3.get("x").and_then(|value| value.as_str()), Some("a-plain-name"));
     ensure_eq!(found.3.get("n").and_then(|value| value.as_i64()), Some(3));
+    // The key of a task that was submitted before, as a text and as a keyword beside its result.
+    let key = "an-earlier-name";
+    let earlier: Future<i64> = stage.client.submit(py("operator:add").args((2, 3)).key(key)).await?;
+    let same: bool = stage.client.call(py("operator:eq").args((&earlier, key))).await?;
+    ensure!(!same, "a text became the result of the task of that name");
+    let call = py("builtins:dict").kwarg(key, &earlier).kwarg("text", key);
+    let found: HashMap<String, Python> = stage.client.call(call).await?;
+    ensure_eq!(found.get(key).and_then(|value| value.as_i64()), Some(5));
+    ensure_eq!(found.get("text").and_then(|value| value.as_str()), Some(key));
     Ok(())
 }
 

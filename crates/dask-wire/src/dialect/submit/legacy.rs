@@ -65,24 +65,23 @@ pub(super) struct Legacy<'s> {
     reference: Reference,
     /// Whether the scheduler unpickles what is written, and so must be able to import all of it.
     scheduler_imports: bool,
-    /// Keys that a text must not equal.
+    /// Keys of the submission, which a text must not equal.
     keys: HashSet<&'s str>,
+    /// Keys of earlier tasks that the task at hand refers to: workers replace those as well.
+    earlier: HashSet<String>,
 }
 
 impl<'s> Legacy<'s> {
     pub(super) fn new(submission: &'s Submission, reference: Reference, scheduler_imports: bool) -> Self {
         let keys = submission.tasks.iter().filter_map(|task| task.key.as_str());
-        Self { reference, scheduler_imports, keys: keys.collect() }
-    }
-
-    /// Also guards the keys of earlier tasks that this one refers to.
-    pub(super) fn guarding(mut self, keys: &'s [Key]) -> Self {
-        self.keys.extend(keys.iter().filter_map(Key::as_str));
-        self
+        Self { reference, scheduler_imports, keys: keys.collect(), earlier: HashSet::new() }
     }
 
     /// Writes one task as a tuple.
     pub(super) fn task(&mut self, out: &mut Pickler, task: &Task) -> Result<(), SubmitError> {
+        let needs = task.dependencies();
+        let needs = needs.iter().filter_map(Key::as_str).filter(|key| !self.keys.contains(key));
+        self.earlier = needs.map(str::to_owned).collect();
         let written = inline::simplified(&task.call).and_then(|call| self.tuple(out, &call, true));
         written.map_err(|source| SubmitError::Pickle { task: task.key.to_string(), source })
     }
@@ -176,7 +175,7 @@ impl<'s> Legacy<'s> {
 
     /// Writes a literal text that must stay one.
     fn text(&self, out: &mut Pickler, text: &str) {
-        if self.keys.contains(text) {
+        if self.keys.contains(text) || self.earlier.contains(text) {
             loads(
                 out,
                 &super::pickle(|out| {

@@ -35,7 +35,7 @@ pub(super) fn encode(dialect: &Dialect, submission: &Submission) -> Result<Value
             };
             apart(task, &call, &function)?
         } else {
-            let mut legacy = Legacy::new(submission, Reference::Text, false).guarding(&needs);
+            let mut legacy = Legacy::new(submission, Reference::Text, false);
             let mut out = Pickler::new();
             legacy.task(&mut out, task)?;
             Value::from(Payload::pickle(out.finish(), []))
