@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use dask_client::{ClientEvent, Data, ErrorKind, Future, Graph, OnReconnect, WireValue, py};
+use dask_client::{ClientEvent, Data, ErrorKind, Future, Graph, OnReconnect, WireValue, py, python};
 use dask_live_tests::impatient::{Impatient, drop_at_every_await, patiently};
-use dask_live_tests::{PATIENCE, TestCluster, releases};
+use dask_live_tests::{PATIENCE, TestCluster, releases, releases_or};
 use dask_local::{Protocol, WorkerSpec};
 use futures::StreamExt;
 
@@ -375,6 +375,34 @@ async fn a_variable_whose_reader_went_away_can_still_be_deleted() {
         .await;
         client.close().await;
         reader.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_scheduler_that_is_busy_is_waited_for() {
+    // One of each encoding: what a silent server is sent is not in the encoding of the older ones.
+    for release in releases_or(&["2.30.1", "2021.3.0", "2026.8.0"]) {
+        let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        let started = cluster.modules.path().join("started");
+        let block = python("import time\nopen(path, 'w').close()\ntime.sleep(4)")
+            .kwarg("path", started.display().to_string());
+        let blocked = client.run_on_scheduler::<()>(block);
+        let connected = async {
+            while !started.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            cluster.client().connect_timeout(PATIENCE).connect().await
+        };
+        let both = async { tokio::join!(blocked, connected) };
+        let (blocked, connected) = patiently("both", both).await;
+        blocked.unwrap();
+        let another = connected.unwrap_or_else(|error| panic!("{release}: {error}"));
+        let sum = another.call::<i64>(py("operator:add").args((1, 2)));
+        assert_eq!(patiently("a call", async { sum.await }).await.unwrap(), 3, "{release}");
+        another.close().await;
+        client.close().await;
         cluster.cluster.stop().await.unwrap();
     }
 }

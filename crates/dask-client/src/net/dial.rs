@@ -80,30 +80,49 @@ impl Dialer {
         let start = Instant::now();
         let deadline = from_now(self.timeout);
         let mut phases = ConnectPhases::default();
-        let late = |step: &'static str| Error::connect_timeout(peer, step, self.timeout);
 
         let (host, port) = match &self.via {
             Some((host, port)) => (host.as_str(), *port),
             None => (peer.host(), peer.port()),
         };
         let found = timeout_at(deadline, tokio::net::lookup_host((host, port))).await;
-        let found = found.map_err(|_| late("resolving the name"))?;
+        let found = found.map_err(|_| Error::connect_timeout(peer, "resolving the name", self.timeout))?;
         let addresses = in_turn(found.map_err(|error| Error::resolve(peer, &error))?);
         phases.resolve = start.elapsed();
 
+        let mut nudge = true;
+        let comm = loop {
+            if let Some(comm) = self.attempt(&addresses, peer, deadline, nudge, &mut phases).await? {
+                break comm;
+            }
+            // The server was only slow, and by now it answers.
+            nudge = false;
+        };
+        tracing::debug!(%peer, elapsed = ?start.elapsed(), "connected");
+        Ok((comm, phases))
+    }
+
+    /// One connection, up to the handshake; `None` if a nudge made it useless.
+    async fn attempt(
+        &self,
+        addresses: &[SocketAddr],
+        peer: &Address,
+        deadline: tokio::time::Instant,
+        nudge: bool,
+        phases: &mut ConnectPhases,
+    ) -> Result<Option<Comm>, Error> {
         let tls = self.current_tls(peer, deadline).await?;
         let mark = Instant::now();
-        let tcp = timeout_at(deadline, connect_any(&addresses, connect_to_another)).await;
-        let tcp = tcp.map_err(|_| late("opening the TCP connection"))?;
+        let tcp = timeout_at(deadline, connect_any(addresses, connect_to_another)).await;
+        let tcp =
+            tcp.map_err(|_| Error::connect_timeout(peer, "opening the TCP connection", self.timeout))?;
         let tcp = tcp.map_err(|error| Error::refused(peer, &error))?;
         tune(&tcp, self.tcp_timeout);
         phases.tcp = mark.elapsed();
 
-        let comm = self.converse(tcp, tls, peer, deadline, &mut phases).await;
+        let comm = self.converse(tcp, tls, peer, deadline, nudge, phases).await;
         // It may be the certificate that the server does not like.
-        let comm = comm.map_err(|error| self.expire_tls_after(error))?;
-        tracing::debug!(%peer, elapsed = ?start.elapsed(), "connected");
-        Ok((comm, phases))
+        comm.map_err(|error| self.expire_tls_after(error))
     }
 
     /// Has TLS settings at hand before there is a connection: servers give a client little time to begin.
@@ -150,15 +169,16 @@ impl Dialer {
         tls: Option<Tls>,
         peer: &Address,
         deadline: tokio::time::Instant,
+        nudge: bool,
         phases: &mut ConnectPhases,
-    ) -> Result<Comm, Error> {
+    ) -> Result<Option<Comm>, Error> {
         let moved = Moved::default();
         let io = Moving::new(self.secure(tcp, tls, peer, deadline, phases).await?, &moved);
         let (source, sink) = self.upgrade(io, peer, deadline, phases).await?;
         let mark = Instant::now();
-        let comm = timeout_at(deadline, self.shake_hands(source, sink, moved, peer)).await;
+        let comm = timeout_at(deadline, self.shake_hands(source, sink, moved, peer, nudge)).await;
         let comm = comm.map_err(|_| Error::silent(peer, self.timeout))??;
-        phases.handshake = mark.elapsed();
+        phases.handshake += mark.elapsed();
         Ok(comm)
     }
 
@@ -259,18 +279,22 @@ impl Dialer {
         Err(Error::config(format!("{peer} needs this crate's feature \"ws\"")))
     }
 
-    /// The server speaks first; its first bytes tell how to answer.
+    /// The server speaks first; its first bytes tell how to answer. With `nudge` it is not waited for without end;
+    /// `None` if it was sent what its release does not understand.
     async fn shake_hands(
         &self,
         mut source: Source,
         mut sink: Sink,
         moved: Moved,
         peer: &Address,
-    ) -> Result<Comm, Error> {
+        nudge: bool,
+    ) -> Result<Option<Comm>, Error> {
         let ours = handshake::ours(self.compression, 5);
         let mut sent = false;
-        let first = match tokio::time::timeout(NUDGE_AFTER.min(self.timeout / 2), source.frames(peer)).await {
+        let patience = if nudge { NUDGE_AFTER.min(self.timeout / 2) } else { self.timeout };
+        let first = match tokio::time::timeout(patience, source.frames(peer)).await {
             Ok(frames) => frames,
+            Err(_) if !nudge => return Err(Error::silent(peer, self.timeout)),
             Err(_) => {
                 // A slow scheduler finds our handshake where it looks for it anyway; anything else gives itself away by
                 // its answer.
@@ -296,10 +320,7 @@ impl Dialer {
         let theirs = theirs.map_err(|error| Error::wire(peer, error))?;
         sink.answer_in(framing);
         if sent && encoding != Encoding::Placeholders {
-            return Err(Error::lost(
-                peer,
-                "the server answered too late for its release's way of connecting; try again",
-            ));
+            return Ok(None);
         }
         let agreed = Agreed {
             peer: peer.clone(),
@@ -316,7 +337,7 @@ impl Dialer {
         if !sent {
             comm.writer.send(&ours).await?;
         }
-        Ok(comm)
+        Ok(Some(comm))
     }
 }
 
@@ -541,6 +562,31 @@ mod tests {
             () = tokio::time::sleep(Duration::from_secs(60)) => panic!("it hangs"),
         };
         assert!(error.to_string().contains("TLS handshake"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_server_of_another_encoding_is_dialled_again() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer: Address = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let frames = Encoding::PathsWithLengths.encode(&handshake::ours(None, 4), None);
+        let mut theirs = dask_wire::frame::prelude(dask_wire::frame::Framing::Bare, &frames);
+        frames.iter().for_each(|frame| theirs.extend_from_slice(frame));
+        let serve = async {
+            // The first time it says nothing until it is nudged.
+            let (mut first, _) = listener.accept().await.unwrap();
+            first.read_u64_le().await.unwrap();
+            first.write_all(&theirs).await.unwrap();
+            let (mut second, _) = listener.accept().await.unwrap();
+            second.write_all(&theirs).await.unwrap();
+            // Two frames, in the framing without a total.
+            (second.read_u64_le().await.unwrap(), first, second)
+        };
+        let dialer = crate::Client::builder().dialer().unwrap();
+        let both = async { tokio::join!(dialer.open(&peer), serve) };
+        let (opened, (count, ..)) = tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
+        assert_eq!(opened.unwrap().0.reader.agreed.encoding, Encoding::PathsWithLengths);
+        assert_eq!(count, 2);
     }
 
     #[tokio::test]
