@@ -1,6 +1,7 @@
 //! msgpack: reading a frame into a [`Value`] and writing one.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use rmp::Marker;
 
@@ -8,15 +9,45 @@ use crate::error::WireError;
 use crate::limits::Limits;
 use crate::value::Value;
 
+/// How many values may still be read; all parts of a message share one.
+pub(crate) struct Items {
+    left: Cell<usize>,
+    limit: usize,
+}
+
+impl Items {
+    /// As many as a message may have.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { left: Cell::new(limits.items), limit: limits.items }
+    }
+
+    /// Counts some that were read, or what takes as much memory.
+    pub(crate) fn spend(&self, count: usize) -> Result<(), WireError> {
+        let left = self.left.get().checked_sub(count).ok_or(WireError::TooLarge {
+            what: "a message in values",
+            actual: (self.limit as u64).saturating_add(1),
+            limit: self.limit as u64,
+            name: "items",
+        })?;
+        self.left.set(left);
+        Ok(())
+    }
+
+    /// How many were read.
+    pub(crate) fn spent(&self) -> usize {
+        self.limit.saturating_sub(self.left.get())
+    }
+}
+
 /// Reads one value that fills `bytes` exactly. `mark` may turn a map into something else (Dask's `__Serialized__` and
 /// its like).
 pub(crate) fn read<'a>(
     bytes: &'a [u8],
     limits: &Limits,
+    items: &Items,
     mark: &mut dyn FnMut(Map<'a>) -> Result<Value<'a>, WireError>,
 ) -> Result<Value<'a>, WireError> {
-    let mut reader =
-        Reader { bytes, at: 0, items: limits.items, max_items: limits.items, max_depth: limits.depth, mark };
+    let mut reader = Reader { bytes, at: 0, items, max_depth: limits.depth, mark };
     let value = reader.value(limits.depth)?;
     if reader.at != bytes.len() {
         return Err(WireError::malformed(format!(
@@ -28,8 +59,13 @@ pub(crate) fn read<'a>(
 }
 
 /// [`read`] without marks.
+pub(crate) fn read_part<'a>(bytes: &'a [u8], limits: &Limits, items: &Items) -> Result<Value<'a>, WireError> {
+    read(bytes, limits, items, &mut |pairs| Ok(Value::Map(pairs)))
+}
+
+/// [`read_part`] of what is no part of anything larger.
 pub(crate) fn read_plain<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Value<'a>, WireError> {
-    read(bytes, limits, &mut |pairs| Ok(Value::Map(pairs)))
+    read_part(bytes, limits, &Items::new(limits))
 }
 
 /// Elements that an array or map has room for before the first has been read.
@@ -40,8 +76,7 @@ pub(crate) type Map<'a> = Vec<(Value<'a>, Value<'a>)>;
 struct Reader<'a, 'm> {
     bytes: &'a [u8],
     at: usize,
-    items: usize,
-    max_items: usize,
+    items: &'m Items,
     max_depth: usize,
     mark: &'m mut dyn FnMut(Map<'a>) -> Result<Value<'a>, WireError>,
 }
@@ -90,7 +125,7 @@ impl<'a> Reader<'a, '_> {
     /// How many of `count` announced elements are set aside for at once: no more than the rest of the frame can hold, and
     /// few, since an element takes many times the byte that may announce it and nested arrays each have their own.
     fn room(&self, count: usize) -> usize {
-        count.min(self.bytes.len() - self.at).min(self.items).min(FIRST_ELEMENTS)
+        count.min(self.bytes.len() - self.at).min(self.items.left.get()).min(FIRST_ELEMENTS)
     }
 
     fn array(&mut self, count: usize, depth: usize) -> Result<Value<'a>, WireError> {
@@ -125,12 +160,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value<'a>, WireError> {
-        self.items = self.items.checked_sub(1).ok_or(WireError::TooLarge {
-            what: "a message in values",
-            actual: self.max_items as u64 + 1,
-            limit: self.max_items as u64,
-            name: "items",
-        })?;
+        self.items.spend(1)?;
         let [marker] = self.number()?;
         Ok(match Marker::from_u8(marker) {
             Marker::Null => Value::Nil,
@@ -328,7 +358,8 @@ mod tests {
         let bytes = vec![0xc0; 5000];
         let room = |items: usize, count: usize| {
             let mark = &mut |pairs| Ok(Value::Map(pairs));
-            Reader { bytes: &bytes, at: 4000, items, max_items: items, max_depth: 9, mark }.room(count)
+            let items = Items::new(&Limits { items, ..Limits::default() });
+            Reader { bytes: &bytes, at: 4000, items: &items, max_depth: 9, mark }.room(count)
         };
         assert_eq!(room(1 << 20, 3), 3);
         assert_eq!(room(1 << 20, 1 << 30), 1000);
@@ -337,8 +368,7 @@ mod tests {
         let reader = Reader {
             bytes: &bytes,
             at: 0,
-            items: 1 << 20,
-            max_items: 1 << 20,
+            items: &Items::new(&Limits::default()),
             max_depth: 9,
             mark: &mut |pairs| Ok(Value::Map(pairs)),
         };

@@ -235,6 +235,25 @@ mod tests {
         assert!(message.value().unwrap_err().to_string().contains("share a frame"));
     }
 
+    #[test]
+    fn headers_share_what_a_message_may_hold() {
+        let header: Vec<(Value<'_>, Value<'_>)> =
+            vec![("list".into(), Value::Array(vec![Value::Nil; 500])), ("type".into(), "x".into())];
+        let value = |count| -> Value<'_> {
+            (0..count).map(|_| Value::from(Payload::new(Value::Map(header.clone()), vec![]))).collect()
+        };
+        let limits = Limits { items: 2000, ..Limits::default() };
+        for encoding in ALL {
+            let read = |count| {
+                let message = Message::new(encoding.encode(&value(count), None), encoding, limits).unwrap();
+                message.value().map(drop)
+            };
+            assert!(read(3).is_ok(), "{encoding:?}: {:?}", read(3));
+            let error = read(5).unwrap_err();
+            assert!(matches!(error, WireError::TooLarge { name: "items", .. }), "{encoding:?}: {error}");
+        }
+    }
+
     proptest! {
         #[test]
         fn arbitrary_frames_never_panic(

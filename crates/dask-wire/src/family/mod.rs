@@ -11,10 +11,12 @@ use bytes::Bytes;
 use dask_pickle::Tree;
 use serde::de::DeserializeOwned;
 
+use crate::Limits;
+use crate::error::WireError;
+use crate::msgpack::{self, Items};
 use crate::numpy::{ArrayError, MaskedArray, NdArray, shape_of};
 use crate::payload::Payload;
 use crate::value::Value;
-use crate::{Limits, msgpack};
 
 /// What the names of all newtypes by which pickle kinds are asked for start with.
 pub(crate) const PICKLE_KINDS: &str = "$dask_pickle::";
@@ -202,11 +204,13 @@ pub fn decode(payload: &Payload, limits: &dask_pickle::Limits) -> Result<Decoded
 }
 
 fn pickle(frames: &[Bytes], limits: &dask_pickle::Limits) -> Result<Decoded, DecodeError> {
-    let Some((pickle, buffers)) = frames.split_first() else {
-        return Err(DecodeError::Malformed { class: "pickle".to_owned(), problem: "no frame".to_owned() });
-    };
+    let (pickle, buffers) = split_pickle(frames)?;
     let tree = dask_pickle::read(pickle.clone(), buffers.to_vec(), limits).map_err(DecodeError::Pickle)?;
     Ok(Decoded::Pickle(tree))
+}
+
+fn split_pickle(frames: &[Bytes]) -> Result<(&Bytes, &[Bytes]), DecodeError> {
+    frames.split_first().ok_or_else(|| malformed("pickle", "no frame"))
 }
 
 #[derive(Clone, Copy)]
@@ -264,11 +268,35 @@ fn join(frames: &[Bytes]) -> Bytes {
 }
 
 impl Decoder<'_> {
-    /// Counts what takes no room in the payload: elements of collections, and those of arrays that are repeated.
+    /// Counts what takes more room than in the payload: elements of collections, nodes of pickles, and those elements of
+    /// arrays that are repeated.
     fn spend(&mut self, items: usize) -> Result<(), DecodeError> {
-        let limit = self.limits.items;
-        self.items = self.items.checked_sub(items).ok_or(DecodeError::Items { limit })?;
+        self.items = self.items.checked_sub(items).ok_or_else(|| self.too_many())?;
         Ok(())
+    }
+
+    fn too_many(&self) -> DecodeError {
+        DecodeError::Items { limit: self.limits.items }
+    }
+
+    /// Reads a pickle with what is left of the items.
+    fn tree(&mut self, pickle: Bytes, buffers: &[Bytes]) -> Result<Tree, DecodeError> {
+        let limits = dask_pickle::Limits { items: self.items, ..*self.limits };
+        let mut tree = dask_pickle::read(pickle, buffers.to_vec(), &limits).map_err(|error| match error {
+            dask_pickle::Error::Limit { what: "items", .. } if self.items < self.limits.items => {
+                self.too_many()
+            }
+            error => DecodeError::Pickle(error),
+        })?;
+        self.spend(tree.node_count())?;
+        // Conversions have a count of their own.
+        tree.set_limits(*self.limits);
+        Ok(tree)
+    }
+
+    fn pickle(&mut self, frames: &[Bytes]) -> Result<Decoded, DecodeError> {
+        let (pickle, buffers) = split_pickle(frames)?;
+        Ok(Decoded::Pickle(self.tree(pickle.clone(), buffers)?))
     }
 
     fn decode(&mut self, header: Header<'_>, frames: &[Bytes], room: usize) -> Result<Decoded, DecodeError> {
@@ -277,15 +305,19 @@ impl Decoder<'_> {
             return self.collection(header, frames, room);
         }
         match header.text("serializer") {
-            Some("pickle") => pickle(frames, self.limits),
+            Some("pickle") => self.pickle(frames),
             Some("dask") => self.class(header, frames),
             Some("msgpack") => {
                 let mut limits = Limits::default();
                 limits.depth = self.limits.depth;
-                limits.items = self.limits.items;
+                limits.items = self.items;
+                let items = Items::new(&limits);
                 let bytes = join(frames);
-                let value = msgpack::read_plain(&bytes, &limits)
-                    .map_err(|e| malformed("msgpack value", e.to_string()))?;
+                let value = msgpack::read_part(&bytes, &limits, &items).map_err(|error| match error {
+                    WireError::TooLarge { name: "items", .. } => self.too_many(),
+                    error => malformed("msgpack value", error.to_string()),
+                })?;
+                self.spend(items.spent())?;
                 Ok(Decoded::Msgpack(value.into_owned()))
             }
             Some("error") => {
@@ -375,7 +407,7 @@ impl Decoder<'_> {
                 Decoded::MaskedArray(Box::new(self.masked(&class, &fields, frames)?))
             }
             // Classes that derive from NumPy's array come in the same form.
-            _ if fields.get("pickle").and_then(Value::as_bool) == Some(true) => pickle(frames, self.limits)?,
+            _ if fields.get("pickle").and_then(Value::as_bool) == Some(true) => self.pickle(frames)?,
             _ if fields.get("dtype").is_some() && fields.get("strides").is_some() => {
                 let array = NdArray::from_header(&fields, frames, self.limits).map_err(array)?;
                 self.spend(array.extra())?;
@@ -410,7 +442,7 @@ impl Decoder<'_> {
         let fill = match fields.get("fill-value").and_then(Value::as_array) {
             Some([pickled, value]) if pickled.as_bool() == Some(true) => {
                 let pickle = value.as_bytes().unwrap_or_default().to_vec();
-                let tree = dask_pickle::read(pickle, Vec::new(), self.limits).map_err(DecodeError::Pickle)?;
+                let tree = self.tree(pickle.into(), &[])?;
                 dask_pickle::Value::from_view(tree.root()).ok()
             }
             Some([_, value]) => convert::to_python(value, self.limits.depth),

@@ -49,6 +49,24 @@ fn collections_nest_to_a_limit() {
 }
 
 #[test]
+fn elements_share_what_a_value_may_hold() {
+    let limits = dask_pickle::Limits { items: 4_000, ..dask_pickle::Limits::default() };
+    // 500 numbers each, as a pickle and as msgpack.
+    let pickle = [&b"\x80\x04("[..], &b"K\x05".repeat(500), b"l."].concat();
+    let packed = [&[0xdc, 1, 0xf4][..], &[0xcc; 1000]].concat();
+    let msgpack = map(vec![("serializer", "msgpack".into())]);
+    for (header, frame) in [(element(), pickle), (msgpack, packed)] {
+        let read = |count: usize| {
+            let frames = vec![Bytes::from(frame.clone()); count];
+            let payload = Payload::new(list(vec![header.clone(); count], vec![1; count]), frames);
+            decode(&payload, &limits).map(drop)
+        };
+        assert!(read(4).is_ok(), "{:?}", read(4));
+        assert!(matches!(read(10), Err(DecodeError::Items { limit: 4_000 })), "{:?}", read(10));
+    }
+}
+
+#[test]
 fn a_class_is_found_without_its_name() {
     let class = b"\x80\x04cbuiltins\nbytearray\n.".to_vec();
     let header = map(vec![("serializer", "dask".into()), ("type-serialized", class.into())]);

@@ -8,7 +8,7 @@ use super::{Encoding, mark_sets, pack};
 use crate::compress::{Budget, Compression};
 use crate::error::WireError;
 use crate::limits::Limits;
-use crate::msgpack;
+use crate::msgpack::{self, Items};
 use crate::payload::{Carried, Payload};
 use crate::value::Value;
 
@@ -107,24 +107,21 @@ pub(super) fn decode<'a>(
     let [_, body, rest @ ..] = frames else {
         return Err(WireError::malformed("a message of fewer than two frames"));
     };
-    let mut message = msgpack::read(body, limits, &mut mark_sets)?;
+    let items = Items::new(limits);
+    let mut message = msgpack::read(body, limits, &items, &mut mark_sets)?;
     let Some((index, mut data)) = rest.split_first() else { return Ok(message) };
-    let mut index = msgpack::read_plain(index, limits)?;
+    let mut index = msgpack::read_part(index, limits, &items)?;
     let mut budget = Budget::new(limits.decompressed_bytes);
     let Some(Value::Map(headers)) = index.take("headers") else {
         return Err(WireError::malformed("an index of values without headers"));
     };
     let mut headers = headers.into_iter();
     // Paths are found by how they are written, so that any number of them takes its time but once.
-    let bytestrings: HashSet<Vec<u8>> = index
-        .get("bytestrings")
-        .and_then(Value::as_array)
-        .unwrap_or_default()
-        .iter()
-        .map(msgpack::write_plain)
-        .collect();
+    let bytestrings = index.get("bytestrings").and_then(Value::as_array).unwrap_or_default();
+    items.spend(bytestrings.len().saturating_mul(NAME_ITEMS))?;
+    let bytestrings: HashSet<Vec<u8>> = bytestrings.iter().map(msgpack::write_plain).collect();
     let mut spare = HashMap::new();
-    let mut places = Places::default();
+    let mut places = Places::new(limits.depth, &items);
     for path in index.get("keys").and_then(Value::as_array).unwrap_or_default() {
         let name = msgpack::write_plain(path);
         // Both sides are written in the same order; look further only where they are not.
@@ -158,12 +155,19 @@ pub(super) fn decode<'a>(
     Ok(message)
 }
 
+/// As how many values of the message a path kept by how it is written counts: what it takes over what it was read into.
+const NAME_ITEMS: usize = 2;
+/// As how many a step of a path counts, of those that no other path has: 64 bytes each.
+const STEP_ITEMS: usize = 8;
+
 /// Values and where in the message they belong: a tree of the steps of their paths.
 ///
 /// The message is walked once, however many values there are.
-struct Places<'a> {
+struct Places<'a, 'l> {
     nodes: Vec<Place<'a>>,
     values: usize,
+    depth: usize,
+    items: &'l Items,
 }
 
 #[derive(Default)]
@@ -174,20 +178,28 @@ struct Place<'a> {
     by_name: HashMap<Vec<u8>, usize>,
 }
 
-impl Default for Places<'_> {
-    fn default() -> Self {
-        Self { nodes: vec![Place::default()], values: 0 }
+impl<'a, 'l> Places<'a, 'l> {
+    fn new(depth: usize, items: &'l Items) -> Self {
+        Self { nodes: vec![Place::default()], values: 0, depth, items }
     }
-}
 
-impl<'a> Places<'a> {
     fn add(&mut self, path: &[Value<'_>], value: Value<'a>) -> Result<(), WireError> {
+        // No message is deeper.
+        if path.len() > self.depth {
+            return Err(WireError::TooLarge {
+                what: "nesting",
+                actual: path.len() as u64,
+                limit: self.depth as u64,
+                name: "depth",
+            });
+        }
         let mut at = 0;
         for step in path {
             let new = self.nodes.len();
             let place = self.nodes.get_mut(at).ok_or_else(lost)?;
             at = *place.by_name.entry(msgpack::write_plain(step)).or_insert(new);
             if at == new {
+                self.items.spend(STEP_ITEMS)?;
                 place.steps.push((step.clone().into_owned(), new));
                 self.nodes.push(Place::default());
             }
@@ -310,10 +322,11 @@ mod tests {
 
     #[test]
     fn the_message_is_walked_once() {
+        let items = Items::new(&Limits::default());
         for count in [10usize, 1000, 10_000] {
             let inner: Value<'_> = (0..count).map(|n| (format!("{n}"), Value::Map(Vec::new()))).collect();
             let mut message = Value::Map(vec![("data".into(), inner)]);
-            let mut places = Places::default();
+            let mut places = Places::new(200, &items);
             for n in (0..count).rev() {
                 let path = ["data".into(), Value::from(n.to_string()), "value".into()];
                 places.add(&path, Payload::bytes("x").into()).unwrap();
@@ -329,8 +342,9 @@ mod tests {
     fn paths_that_lead_nowhere_or_twice_to_one_place_are_errors() {
         let message =
             || Value::Map(vec![("list".into(), Value::Array(vec![Value::Nil])), ("n".into(), 1.into())]);
+        let items = Items::new(&Limits::default());
         let fill = |paths: &[&[Value<'_>]]| {
-            let mut places = Places::default();
+            let mut places = Places::new(200, &items);
             for path in paths {
                 places.add(path, Payload::bytes("x").into())?;
             }
@@ -349,8 +363,48 @@ mod tests {
         ] {
             assert!(matches!(fill(paths), Err(WireError::Malformed(_))), "{paths:?}");
         }
-        // Deeper than any message, and dropped without recursion.
-        let deep = vec![Value::from(0); 300_000];
-        assert!(fill(&[&deep]).is_err());
+        // As deep as a message can be at most.
+        let deep = vec![Value::from(0); 200];
+        assert!(matches!(fill(&[&deep]), Err(WireError::Malformed(_))));
+    }
+
+    /// Frames of a message with an index of paths for values of no frames.
+    fn indexed(paths: Vec<Value<'static>>, bytestrings: Vec<Value<'static>>) -> Vec<Bytes> {
+        let headers = paths.iter().map(|path| (path.clone(), [("count", 0)].into_iter().collect())).collect();
+        let index = Value::Map(vec![
+            ("headers".into(), Value::Map(headers)),
+            ("keys".into(), Value::Array(paths)),
+            ("bytestrings".into(), Value::Array(bytestrings)),
+        ]);
+        [vec![], vec![0xc0], msgpack::write_plain(&index)].map(Bytes::from).to_vec()
+    }
+
+    #[test]
+    fn an_index_costs_no_more_than_the_limits_say() {
+        let path = |steps: std::ops::Range<u64>| -> Value<'static> { steps.map(Value::from).collect() };
+        let limits = Limits { items: 10_000, ..Limits::default() };
+        let refused = |paths, bytestrings| match decode(&indexed(paths, bytestrings), &[], &limits) {
+            Err(WireError::TooLarge { name, .. }) => Some(name),
+            _ => None,
+        };
+        assert_eq!(refused(vec![path(0..201)], vec![]), Some("depth"));
+        assert_eq!(refused(vec![path(0..200)], vec![]), None);
+        // Every path is read within the limit, but the steps take more to keep.
+        let paths = |count: u64| (0..count).map(|n| path(n * 100..n * 100 + 100)).collect::<Vec<_>>();
+        assert_eq!(refused(paths(8), vec![]), None);
+        assert_eq!(refused(paths(20), vec![]), Some("items"));
+        let names = |count: i64| (0..count).map(Value::from).collect::<Vec<_>>();
+        assert_eq!(refused(vec![], names(3000)), None);
+        assert_eq!(refused(vec![], names(5000)), Some("items"));
+    }
+
+    #[test]
+    fn body_and_index_share_what_a_message_may_hold() {
+        let limits = Limits { items: 1000, ..Limits::default() };
+        let mut frames = indexed(vec![], (0..200).map(Value::from).collect());
+        assert!(decode(&frames, &[], &limits).is_ok());
+        frames[1] = Bytes::from(msgpack::write_plain(&Value::Array(vec![Value::Nil; 500])));
+        let error = decode(&frames, &[], &limits).unwrap_err();
+        assert!(matches!(error, WireError::TooLarge { name: "items", .. }), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use super::{mark_sets, pack};
 use crate::compress::{Budget, Compression};
 use crate::error::WireError;
 use crate::limits::Limits;
-use crate::msgpack;
+use crate::msgpack::{self, Items};
 use crate::payload::{Carried, Payload};
 use crate::value::Value;
 
@@ -59,7 +59,8 @@ pub(super) fn decode<'a>(
     let mut budget = Budget::new(limits.decompressed_bytes);
     let mut used = 1;
     let mut taken = vec![false; frames.len()];
-    let value = msgpack::read(body, limits, &mut |pairs| {
+    let items = Items::new(limits);
+    let value = msgpack::read(body, limits, &items, &mut |pairs| {
         let (carried, target) = match pairs.first() {
             Some((Value::Str(key), target)) if key == "__Serialized__" => (Carried::Serialized, target),
             Some((Value::Str(key), target)) if key == "__Pickled__" => (Carried::Pickled, target),
@@ -69,7 +70,7 @@ pub(super) fn decode<'a>(
             return inline_payload(pairs, &mut budget);
         };
         let header = match at.checked_sub(1).and_then(|_| frames.get(at)) {
-            Some(frame) => msgpack::read_plain(frame, limits)?,
+            Some(frame) => msgpack::read_part(frame, limits, &items)?,
             None => return Err(WireError::malformed("a placeholder for a frame that is not there")),
         };
         let count = header.get("num-sub-frames").and_then(Value::as_u64).unwrap_or(0);
