@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dask_client::{Client, Future, py};
+use dask_client::{Client, ErrorKind, Future, py};
 use dask_live_tests::PATIENCE;
 use dask_live_tests::fake::{Caller, Liar};
 use dask_live_tests::told::Told;
@@ -57,6 +57,38 @@ async fn a_newer_release_is_spoken_to_as_the_newest_known_with_one_warning() {
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("2031.1.0") && said[0].contains("known=2026.8.0"), "{said:?}");
     client.close().await;
+}
+
+#[tokio::test]
+async fn builds_without_a_release_number_are_spoken_to_as_the_newest_with_one_warning() {
+    for version in ["0+unknown", "0+untagged.1.g3d2a", "0.1.dev1+gabc", "2026.8.0+12.gabc", "main"] {
+        let warnings = warnings();
+        let _guard = tracing::subscriber::set_default(warnings.clone());
+        let (seen, mut submissions) = mpsc::unbounded_channel();
+        let liar = Liar::new(version);
+        let address = liar.listen(|_| None, move |caller| note_submissions(caller, seen.clone())).await;
+        let client = Client::connect(address).await.unwrap();
+        assert!(!client.dialect().is_known(), "{version}");
+        let _future: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
+        let (_, as_expr) = tokio::time::timeout(PATIENCE, submissions.recv()).await.unwrap().unwrap();
+        assert!(as_expr, "{version}: the graph is not an expression");
+        let said = about_the_release(&warnings);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains(version), "{said:?}");
+        client.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_release_before_the_oldest_known_is_refused_at_once() {
+    let warnings = warnings();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let address = Liar::new("2.20.0").listen(|_| None, |_| async {}).await;
+    let error = Client::connect(address).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAvailable);
+    let expected = "Dask 2.20.0 is older than 2.30.0, the oldest that this client speaks";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(about_the_release(&warnings), [""; 0]);
 }
 
 #[tokio::test]

@@ -150,8 +150,7 @@ fn tell_unknown_release(context: Context, client: &Client) {
         return;
     }
     let words = format!(
-        "release {} is not among those this program was checked against (up to {}); it speaks the nearest dialect",
-        dialect.release(),
+        "{dialect} is not among those this program was checked against (up to {}); it speaks the newest dialect",
         dask_wire::dialect::NEWEST_KNOWN
     );
     output::say(context.quiet, &words);

@@ -185,6 +185,21 @@ async fn a_release_from_the_future_is_told_once_and_used_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_too_old_is_one_error_and_a_build_without_a_number_none() {
+    let old = Liar::new("2.20.0").listen(answer, |_| std::future::pending()).await;
+    let workers = run(&["workers", "-s", &old]).exits(3);
+    assert_eq!(workers.stderr.lines().count(), 1, "{workers:#?}");
+    assert!(workers.stderr.contains("Dask 2.20.0 is older than 2.30.0"), "{workers:#?}");
+    let doctor = run(&["doctor", "-s", &old]).exits(3);
+    assert!(!format!("{doctor:?}").contains("dialect"), "{doctor:#?}");
+
+    let build = Liar::new("0+unknown").listen(answer, |_| std::future::pending()).await;
+    let versions = run(&["versions", "-o", "json", "-s", &build]).exits(0);
+    assert_eq!(versions.json()["known"], false, "{versions:#?}");
+    assert!(versions.stderr.contains("a development version, taken for release 2026.8.0"), "{versions:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_timeout_is_that_of_the_whole_command() {
     // Each answer comes well within the time, all of them together do not.
     let slow = |op: String, mut caller: Caller| async move {

@@ -16,7 +16,7 @@ use crate::net::comm::Traffic;
 use crate::net::dial::ConnectPhases;
 use crate::net::pool::{self, Pool};
 use crate::results::direct::Reach;
-use crate::session::greet::{ask_release, known_dialect};
+use crate::session::greet::ask_dialect;
 use crate::session::life::{ClientEvent, Life};
 use crate::session::stream::{self, SessionCell};
 use crate::state::topics::Topics;
@@ -107,10 +107,10 @@ impl Client {
         let (mut comm, phases) = pool.dialer().open(&address).await?;
         // One limit for both.
         let left = settings.connect_timeout.saturating_sub(start.elapsed());
-        let release = ask_release(&mut comm, &address, left).await?;
+        let dialect = ask_dialect(&mut comm, &address, left, None).await?;
         pool.keep(&address, comm);
         let name = settings.new_name();
-        let session = Session::new(name, known_dialect(&address, release), settings.on_reconnect);
+        let session = Session::new(name, dialect, settings.on_reconnect);
         let shared = Shared {
             session: SessionCell::new(session, settings.heartbeat),
             address,
@@ -237,13 +237,13 @@ impl Shared {
 
     /// Asks for the release, before the client is registered.
     pub(crate) async fn ask_again(&self, comm: &mut crate::net::comm::Comm) -> Result<Dialect> {
-        let release = ask_release(comm, &self.address, self.settings.connect_timeout).await?;
+        let before = self.dialect();
+        let dialect = ask_dialect(comm, &self.address, self.settings.connect_timeout, Some(before)).await?;
         self.pool.home_was_found();
-        if release == self.dialect().release() {
-            return Ok(self.dialect());
+        if dialect == before {
+            return Ok(before);
         }
-        tracing::info!(scheduler = %self.address, before = %self.dialect().release(), now = %release, "another release");
-        let dialect = known_dialect(&self.address, release);
+        tracing::info!(scheduler = %self.address, %before, now = %dialect, "another release");
         self.session.change(|session| session.set_dialect(dialect));
         Ok(dialect)
     }

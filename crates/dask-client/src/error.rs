@@ -66,7 +66,7 @@ pub enum ErrorKind {
     NotFound,
     /// The server answered a request with an exception.
     Rpc,
-    /// The server's release lacks what was asked for; nothing was sent.
+    /// The server's release lacks what was asked for, or is older than any that this client speaks; nothing was sent.
     NotAvailable,
     /// The graph cannot run: a cycle, a missing reference, a key used twice; nothing was sent.
     Graph,

@@ -292,8 +292,8 @@ async fn examine(
     }
     if !client.dialect().is_known() {
         advice.push(format!(
-            "release {} is newer or older than what this program was checked against; it speaks the nearest dialect",
-            client.release()
+            "{} is not among those this program was checked against; it speaks the newest dialect",
+            client.dialect()
         ));
     }
     Ok(advice)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dask_wire::{Dialect, Release, Value};
+use dask_wire::{Dialect, Value};
 use tokio::time::timeout_at;
 use tracing::Instrument;
 
@@ -12,28 +12,32 @@ use crate::net::comm::Comm;
 use crate::session::trace::rpc_span;
 use crate::waiting::limit::from_now;
 
-/// Says that a release is not among those that the tables of the dialects were checked against.
-pub(crate) fn warn_if_unknown(address: &Address, dialect: Dialect) {
-    if !dialect.is_known() {
-        tracing::warn!(
-            scheduler = %address, release = %dialect.release(), known = %dask_wire::dialect::NEWEST_KNOWN,
-            "the scheduler's release is not among the known ones; speaking the nearest dialect",
-        );
-    }
-}
-
-/// The dialect of a release; says so if it is a guess.
-pub(crate) fn known_dialect(address: &Address, release: Release) -> Dialect {
-    let dialect = Dialect::of(release);
-    warn_if_unknown(address, dialect);
-    dialect
-}
-
-/// Asks a fresh connection for the scheduler's release.
+/// Asks a fresh connection for the scheduler's release. If it is not among those that the tables of the dialects were
+/// checked against, and was not spoken `before`, it says so.
 ///
 /// # Errors
-/// The answer does not come, or is not a scheduler's: workers and nannies speak the same protocol.
-pub(crate) async fn ask_release(comm: &mut Comm, address: &Address, deadline: Duration) -> Result<Release> {
+/// The answer does not come, or is not a scheduler's: workers and nannies speak the same protocol. Or the release is too
+/// old.
+pub(crate) async fn ask_dialect(
+    comm: &mut Comm,
+    address: &Address,
+    deadline: Duration,
+    before: Option<Dialect>,
+) -> Result<Dialect> {
+    let version = ask_version(comm, address, deadline).await?;
+    let dialect = Dialect::of_version(&version)?;
+    if !dialect.is_known() && before != Some(dialect) {
+        let version: String = version.chars().take(80).collect();
+        tracing::warn!(
+            scheduler = %address, release = version, known = %dask_wire::dialect::NEWEST_KNOWN,
+            "the scheduler's release is not among the known ones; speaking the newest dialect",
+        );
+    }
+    Ok(dialect)
+}
+
+/// Asks for the version of `distributed`.
+async fn ask_version(comm: &mut Comm, address: &Address, deadline: Duration) -> Result<String> {
     let until = from_now(deadline);
     let late = |op: &str| Error::timeout(format_args!("op {op:?} at {address}"), deadline);
     // The ops that are needed before the release is known; every release has them. Both go before either is answered, so
@@ -65,7 +69,7 @@ pub(crate) async fn ask_release(comm: &mut Comm, address: &Address, deadline: Du
     let text = version.and_then(Value::as_str).ok_or_else(|| {
         Error::unexpected(address, "versions", "no version of distributed; is this a Dask scheduler?")
     })?;
-    text.parse().map_err(|error| Error::unexpected(address, "versions", error))
+    Ok(text.to_owned())
 }
 
 fn request(op: &'static str, field: Option<(&'static str, Value<'static>)>) -> Value<'static> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dask_wire::session::{Notice, Session};
-use dask_wire::{Dialect, Message, Value};
+use dask_wire::{Message, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
@@ -12,7 +12,7 @@ use tracing::Instrument;
 use crate::client::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::net::comm::{Comm, CommReader, CommWriter};
-use crate::session::greet::{ask_release, warn_if_unknown};
+use crate::session::greet::ask_dialect;
 use crate::session::life::{ClientEvent, Stage};
 use crate::session::trace::{rpc_span, stream_spans};
 use crate::waiting::limit::from_now;
@@ -358,11 +358,8 @@ async fn find_again(shared: &Shared) -> Result<Comm, Error> {
 
 async fn try_again(shared: &Shared) -> Result<Comm, Error> {
     let (mut comm, _) = shared.pool.dialer().open(&shared.address).await?;
-    let release = ask_release(&mut comm, &shared.address, shared.settings.connect_timeout).await?;
-    let dialect = Dialect::of(release);
-    if dialect != shared.dialect() {
-        warn_if_unknown(&shared.address, dialect);
-    }
+    let before = Some(shared.dialect());
+    let dialect = ask_dialect(&mut comm, &shared.address, shared.settings.connect_timeout, before).await?;
     // A name of its own, since the scheduler may not have noticed yet that the old stream is gone.
     let name = shared.settings.new_name();
     let first =

@@ -26,6 +26,8 @@ pub use ops::{Life, NotAvailable, Peer, Request};
 pub use release::Release;
 pub use submit::SubmitError;
 
+use std::fmt;
+
 use crate::graph::Submission;
 use crate::value::Value;
 
@@ -38,6 +40,7 @@ pub const OLDEST_KNOWN: Release = Release::new(2, 30, 0);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
     release: Release,
+    known: bool,
 }
 
 /// How a graph reaches the scheduler.
@@ -66,7 +69,30 @@ impl SubmissionForm {
 impl Dialect {
     /// The dialect of a release. A release newer than any known one is spoken to as the newest known.
     pub fn of(release: Release) -> Self {
-        Self { release }
+        Self { release, known: (OLDEST_KNOWN..=NEWEST_KNOWN).contains(&release) }
+    }
+
+    /// The dialect of a server, by the version of `distributed` that its `versions` names.
+    ///
+    /// Builds between two releases are spoken to as the release they grew from. Those whose version is no release number
+    /// at all (`0+unknown`, `0.1.dev1+gabc`: no tag was found), and those after the newest known release, are not known,
+    /// and are spoken to as the newest.
+    ///
+    /// # Errors
+    /// The release is older than [`OLDEST_KNOWN`].
+    pub fn of_version(version: &str) -> Result<Self, NotAvailable> {
+        match version.parse::<Release>() {
+            Ok(release) if release >= Release::new(1, 0, 0) => {
+                let dialect = Self::of(release);
+                if release < OLDEST_KNOWN {
+                    return Err(NotAvailable::TooOld { release });
+                }
+                let after = release == NEWEST_KNOWN && version.contains('+');
+                Ok(Self { known: dialect.known && !after, ..dialect })
+            }
+            // No release begins with 0.
+            _ => Ok(Self { release: NEWEST_KNOWN, known: false }),
+        }
     }
 
     /// The release.
@@ -76,7 +102,7 @@ impl Dialect {
 
     /// Whether the release lies within what these tables were checked against.
     pub fn is_known(&self) -> bool {
-        (OLDEST_KNOWN..=NEWEST_KNOWN).contains(&self.release)
+        self.known
     }
 
     /// How graphs are submitted.
@@ -114,6 +140,16 @@ impl Dialect {
     }
 }
 
+/// The release, or what it is taken for.
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.known && self.release == NEWEST_KNOWN {
+            f.write_str("a development version, taken for ")?;
+        }
+        write!(f, "release {}", self.release)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +170,40 @@ mod tests {
         }
         assert!(!Dialect::of("2031.1.0".parse().unwrap()).is_known());
         assert!(Dialect::of("2.30.0".parse().unwrap()).is_known());
+    }
+
+    #[test]
+    fn builds_without_a_release_number_are_spoken_to_as_the_newest() {
+        let of = |version: &str| Dialect::of_version(version).unwrap();
+        for (version, release, known) in [
+            ("2021.8.1", "2021.8.1", true),
+            ("2021.8.1+40.gabc.dirty", "2021.8.1", true),
+            ("2026.8.0", "2026.8.0", true),
+            ("2026.8.0.dev3", "2026.8.0", true),
+            ("2026.8.0+12.gabc", "2026.8.0", false),
+            ("2026.9.0.dev12+gabc", "2026.9.0", false),
+            ("0+unknown", "2026.8.0", false),
+            ("0+untagged.1.g3d2a", "2026.8.0", false),
+            ("0.1.dev1+gabc", "2026.8.0", false),
+            ("unknown", "2026.8.0", false),
+            ("", "2026.8.0", false),
+        ] {
+            assert_eq!(of(version).release(), release.parse().unwrap(), "{version}");
+            assert_eq!(of(version).is_known(), known, "{version}");
+        }
+        assert_eq!(of("0+unknown").to_string(), "a development version, taken for release 2026.8.0");
+        assert_eq!(of("2031.1.0").to_string(), "release 2031.1.0");
+    }
+
+    #[test]
+    fn what_is_too_old_is_refused() {
+        assert!(Dialect::of_version("2.30.0").is_ok());
+        for version in ["2.29.0", "2.20.0", "1.28.1"] {
+            let error = Dialect::of_version(version).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("Dask {version} is older than 2.30.0, the oldest that this client speaks")
+            );
+        }
     }
 }

@@ -115,6 +115,12 @@ impl fmt::Display for Life {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotAvailable {
+    /// Anything at all.
+    #[error("Dask {release} is older than {}, the oldest that this client speaks", super::OLDEST_KNOWN)]
+    TooOld {
+        /// The peer's release.
+        release: Release,
+    },
     /// The op itself.
     #[error("{peer} of Dask {release} has no op {op:?}: {life}")]
     Op {

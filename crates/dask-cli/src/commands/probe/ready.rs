@@ -161,7 +161,7 @@ async fn check_versions(client: &Client, patience: Duration, outcome: &mut Outco
         .map(|row| format!("{} differs ({})", row.package, row.summary()))
         .collect();
     if !dialect.is_known() {
-        differing.push(format!("release {} is not a known one", dialect.release()));
+        differing.push(format!("{dialect} is not a known one"));
     }
     outcome.checks.push(failing(differing.join(", ")));
 }
