@@ -11,6 +11,7 @@ use dask_client::{Client, ClientBuilder, Direct, ErrorKind, Future, Limits, py};
 use dask_live_tests::PATIENCE;
 use dask_live_tests::fake::{self, Caller, Liar};
 use dask_wire::{Compression, Encoding, Payload, Value};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 
 /// What a message may expand to, here.
@@ -66,6 +67,7 @@ fn bytes_of(numbers: &[u64]) -> Vec<u8> {
 fn client(address: String) -> ClientBuilder {
     let mut limits = Limits::default();
     limits.message_bytes = 64 << 20;
+    limits.websocket_bytes = 16 << 20;
     limits.decompressed_bytes = EXPANDED as u64;
     Client::builder().address(address).limits(limits).rpc_timeout(PATIENCE).reconnect(None)
 }
@@ -164,12 +166,15 @@ async fn websockets_that_break_the_rules() {
     let count = |count: u64| WsMessage::Binary(Bytes::copy_from_slice(&count.to_le_bytes()));
     let frames = move |mut caller: Caller| async move { caller.send_websocket(count(1 << 63)).await };
     answer_with(WebSocket, frames, ErrorKind::Protocol, "frames").await;
-    // A WebSocket message that announces more bytes than may come (masking aside, as a server sends it).
-    let huge = |mut caller: Caller| async move {
-        caller.send_bytes(&[&[0x82, 127][..], &(1u64 << 40).to_be_bytes()].concat()).await;
-        caller.next().await;
-    };
-    answer_with(WebSocket, huge, ErrorKind::Protocol, "message_bytes").await;
+    // A WebSocket message that announces more bytes than may come (masking aside, as a server sends it): room for them
+    // would be reserved at once.
+    for size in [1u64 << 40, 32 << 20] {
+        let huge = move |mut caller: Caller| async move {
+            caller.send_bytes(&[&[0x82, 127][..], &size.to_be_bytes()].concat()).await;
+            caller.next().await;
+        };
+        answer_with(WebSocket, huge, ErrorKind::Protocol, "websocket_bytes").await;
+    }
     let gibberish = |mut caller: Caller| async move {
         caller.send_bytes(&[0xff; 64]).await;
         caller.next().await;
@@ -187,6 +192,27 @@ async fn websockets_that_break_the_rules() {
         caller.hang_up().await;
     };
     answer_with(WebSocket, stops, ErrorKind::ConnectionLost, "").await;
+}
+
+#[tokio::test]
+async fn a_websocket_that_claims_much_before_any_handshake() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("ws://{}", listener.local_addr().unwrap());
+    let serve = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        let claim = [&[0x82, 127][..], &(1u64 << 30).to_be_bytes()].concat();
+        socket.get_mut().write_all(&claim).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    // With the limits that every client has.
+    let connected = tokio::select! {
+        connected = Client::builder().address(address).connect() => connected,
+        () = serve => return,
+    };
+    let error = connected.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert!(error.to_string().contains("websocket_bytes"), "{error}");
 }
 
 #[tokio::test]

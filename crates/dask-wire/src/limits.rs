@@ -5,7 +5,8 @@ use crate::error::WireError;
 /// Bounds on one incoming message.
 ///
 /// Everything is checked before memory is set aside for it, and space grows with the bytes that have really arrived, so a
-/// peer that only claims a size costs nothing. What one message can cost at most is the sum of: its bytes
+/// peer that only claims a size costs nothing; but on a WebSocket, space for a frame of its own is reserved once the frame
+/// is announced ([`Limits::websocket_bytes`]). What one message can cost at most is the sum of: its bytes
 /// ([`Limits::message_bytes`]), what they expand to ([`Limits::decompressed_bytes`]), 40 bytes a frame
 /// ([`Limits::frames`]), and up to 64 bytes a value ([`Limits::items`]; of these only as many as the message has bytes).
 /// With the defaults that is 8 GiB for data that a cluster really sends, and never more than 1 GiB beside the data itself.
@@ -16,10 +17,14 @@ use crate::error::WireError;
 #[non_exhaustive]
 pub struct Limits {
     /// Bytes of a server's first message, before which nothing is known of it. Default 1 MiB; Dask's takes 50 bytes.
-    /// On a WebSocket it counts once a WebSocket message has arrived, which is bounded by `message_bytes`.
+    /// On a WebSocket it counts once a WebSocket message has arrived, which is bounded by
+    /// `websocket_bytes`.
     pub handshake_bytes: u64,
     /// Bytes of one message, all frames together. Default 4 GiB.
     pub message_bytes: u64,
+    /// Bytes of one WebSocket message, each of which carries one frame; never more than `message_bytes`. Default 64 MiB;
+    /// Dask cuts data into frames of 8 MiB there (its `distributed.comm.websockets.shard`).
+    pub websocket_bytes: u64,
     /// Bytes of one message after decompression, beside those that came uncompressed. Default 4 GiB.
     pub decompressed_bytes: u64,
     /// Frames of one message. Default 1,048,576 (a gathered result takes two or more, and many results are gathered in
@@ -39,6 +44,7 @@ impl Default for Limits {
         Self {
             handshake_bytes: 1 << 20,
             message_bytes: 4 << 30,
+            websocket_bytes: 64 << 20,
             decompressed_bytes: 4 << 30,
             frames: 1 << 20,
             depth: 200,

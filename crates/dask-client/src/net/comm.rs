@@ -162,7 +162,7 @@ fn websocket_failed(peer: &Address, error: &tokio_tungstenite::tungstenite::Erro
             what: "a WebSocket message in bytes",
             actual: *size as u64,
             limit: *max_size as u64,
-            name: "message_bytes",
+            name: "websocket_bytes",
         },
         WsError::Protocol(_) | WsError::Capacity(_) | WsError::Utf8(_) | WsError::AttackAttempt => {
             WireError::Malformed(format!("on a WebSocket: {error}"))

@@ -254,7 +254,9 @@ impl Dialer {
     ) -> Result<(Source, Sink), Error> {
         use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
         let mark = Instant::now();
-        let size = usize::try_from(self.limits.message_bytes).unwrap_or(usize::MAX);
+        // The library reserves what a frame's header claims, and its bounds are those of the whole connection.
+        let size = self.limits.websocket_bytes.min(self.limits.message_bytes);
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default().max_message_size(Some(size)).max_frame_size(Some(size));
         let url = format!("{}://{}/", peer.scheme().name(), peer.authority());
         let socket = tokio_tungstenite::client_async_with_config(url, io, Some(config));
