@@ -80,11 +80,21 @@ impl Op {
         }
     }
 
-    fn field_life(&self, name: &str) -> Life {
-        let mut with = self.eras.iter().filter(|era| takes(era.fields, name));
-        let since = with.clone().next().map(|era| era.since);
-        let until = with.next_back().map(|era| era.until).filter(|until| *until != NEWEST);
-        Life { since, until }
+    /// When a field that `release` lacks exists: from when on it will, or else when it did at last.
+    fn field_life(&self, name: &str, release: Release) -> Life {
+        // Neighbouring eras that have it are one life.
+        let lives = self.eras.chunk_by(|one, next| takes(one.fields, name) == takes(next.fields, name));
+        let mut lives = lives.filter_map(|eras| match eras {
+            [first, .., last] | [first @ last] if takes(first.fields, name) => {
+                Some((first.since, last.until))
+            }
+            _ => None,
+        });
+        let found = lives.clone().find(|(since, _)| *since > release).or_else(|| lives.next_back());
+        Life {
+            since: found.map(|(since, _)| since),
+            until: found.map(|(_, until)| until).filter(|until| *until != NEWEST),
+        }
     }
 }
 
@@ -234,7 +244,7 @@ impl Request {
                 op: self.op,
                 field: field.to_owned(),
                 release: self.release,
-                life: self.spec.field_life(field),
+                life: self.spec.field_life(field, self.release),
             });
         }
         self.fields.push((field, value.into()));
@@ -330,6 +340,19 @@ mod tests {
         let oldest = request(Peer::Scheduler, "register_worker_plugin", "2023.9.1").unwrap();
         let error = oldest.with("idempotent", false).unwrap_err();
         assert!(error.to_string().ends_with("it exists since 2023.9.2"), "{error}");
+    }
+
+    #[test]
+    fn a_field_that_comes_back_says_when() {
+        let life = |release: &str, field: &'static str| {
+            let request = request(Peer::Scheduler, "terminate", release).unwrap();
+            let error = request.with(field, true).unwrap_err().to_string();
+            error.rsplit_once(": ").unwrap().1.to_owned()
+        };
+        assert_eq!(life("2022.5.1", "close_workers"), "it existed from 2022.6.0 to 2025.3.1");
+        assert_eq!(life("2026.8.0", "close_workers"), "it existed from 2022.6.0 to 2025.3.1");
+        assert_eq!(life("2022.5.1", "reason"), "it exists since 2023.8.0");
+        assert_eq!(life("2022.5.1", "no_such_field"), "no release has it");
     }
 
     #[test]
