@@ -24,6 +24,11 @@ impl Backoff {
         Self { least, most, count: 0 }
     }
 
+    /// The same waits, from the first one on.
+    pub(crate) const fn restarted(self) -> Self {
+        Self::new(self.least, self.most)
+    }
+
     /// The next wait.
     pub(crate) fn next_wait(&mut self) -> Duration {
         let random = RandomState::new().hash_one(self.count);

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::api::Saturn;
 use crate::api::public::{Component, LogLine};
+use crate::backoff::Backoff;
 use crate::builder::{ClusterBuilder, Target};
 use crate::certificates::{Identity, Verification};
 use crate::certifier::{Certificates, Certifier};
@@ -17,6 +18,7 @@ use crate::diagnose::{self, Finding};
 use crate::error::{Aftermath, Error, Result};
 use crate::guard::Guard;
 use crate::options::ClusterOptions;
+use crate::run::FAILURES_IN_A_ROW;
 use crate::settings::Settings;
 use crate::start::GivenUp;
 use crate::status::Status;
@@ -42,6 +44,7 @@ pub struct SaturnCluster {
     verification: Verification,
     via: Option<(String, Option<u16>)>,
     connect_timeout: Duration,
+    backoff: Backoff,
     guard: Option<Arc<Guard>>,
     options_apply: bool,
 }
@@ -84,6 +87,7 @@ impl SaturnCluster {
             verification: builder.verification.clone(),
             via: builder.via.clone(),
             connect_timeout: builder.connect_timeout,
+            backoff: builder.backoff,
             guard,
             options_apply,
         }
@@ -142,9 +146,27 @@ impl SaturnCluster {
             id: self.id.clone(),
             verification: self.verification.clone(),
         };
-        let identity = certifier.certify().await.map_err(|error| self.with_aftermath(error))?;
+        let identity = self.certified(&certifier).await.map_err(|error| self.with_aftermath(error))?;
         let first = identity.tls(&self.verification);
         Ok((builder.tls_source(Arc::new(Certificates::new(certifier, first))), Some(identity)))
+    }
+
+    /// A certificate. Asked for again, within the time to connect, when the server fails for a moment.
+    async fn certified(&self, certifier: &Certifier) -> Result<Identity> {
+        let (begun, mut backoff, mut failures) = (Instant::now(), self.backoff.restarted(), 0);
+        loop {
+            let error = match certifier.certify().await {
+                Err(error) if error.is_transient() => error,
+                outcome => return outcome,
+            };
+            failures += 1;
+            let left = self.connect_timeout.saturating_sub(begun.elapsed());
+            if failures >= FAILURES_IN_A_ROW || left.is_zero() {
+                return Err(error);
+            }
+            tracing::warn!(cluster = self.id, %error, "no certificate; asking again");
+            tokio::time::sleep(backoff.next_wait().min(left)).await;
+        }
     }
 
     /// Where to connect to instead of the address's own host and port.
@@ -387,6 +409,7 @@ impl SaturnCluster {
         builder.verification = self.verification.clone();
         builder.via = self.via.clone();
         builder.connect_timeout = self.connect_timeout;
+        builder.backoff = self.backoff.restarted();
         builder.allow_unencrypted = !self.address.scheme().is_encrypted();
         builder.guard = self.guard.take();
         builder

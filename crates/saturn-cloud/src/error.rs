@@ -285,6 +285,12 @@ pub enum Error {
         /// What became of it.
         after: Aftermath,
     },
+    /// The cluster is ready, and the server does not tell where its scheduler is.
+    #[error("the server does not tell the address of the scheduler of cluster {id}; try again in a minute")]
+    NoAddress {
+        /// The cluster.
+        id: String,
+    },
     /// The cluster was ready and is not any more.
     #[error("the cluster {id} was ready, but is {status} now; look into its logs and start it again")]
     ClusterDied {
@@ -454,6 +460,7 @@ impl Error {
             | Self::NotClosed { id, .. }
             | Self::ClusterStopped { id, .. }
             | Self::UnknownCluster { id, .. }
+            | Self::NoAddress { id }
             | Self::ClusterDied { id, .. }
             | Self::ShortChain { id, .. }
             | Self::BadChain { id, .. }
@@ -520,7 +527,10 @@ impl Error {
     /// Whether the same request may well succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::RequestTimeout { .. } => true,
+            Self::Unreachable { .. }
+            | Self::NoAnswer { .. }
+            | Self::RequestTimeout { .. }
+            | Self::NoAddress { .. } => true,
             Self::Server { status, .. } => *status >= 500 || *status == 429,
             _ => false,
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::api::Saturn;
+use crate::api::legacy::ClusterInfo;
 use crate::api::public::{DaskCluster, WorkerCounts};
 use crate::builder::{ClusterBuilder, Target};
 use crate::cluster::SaturnCluster;
@@ -18,8 +19,8 @@ use crate::status::Status;
 use crate::surface::Surface;
 use crate::watch::Watch;
 
-/// Questions in a row that may fail, once a cluster may be starting, before the start is given up.
-const FAILURES_IN_A_ROW: u32 = 3;
+/// Questions in a row that may fail, once a cluster may be starting or running, before it is given up.
+pub(crate) const FAILURES_IN_A_ROW: u32 = 3;
 
 /// Where a cluster that has just become ready is.
 struct Found {
@@ -90,7 +91,7 @@ impl Run {
     }
 
     async fn finish(&mut self, saturn: &Saturn, surface: Surface, found: Found) -> Result<SaturnCluster> {
-        let info = surface.legacy(saturn).info(&found.id).await?;
+        let info = self.info(saturn, &surface, &found.id).await?;
         let address: dask_client::Address =
             info.scheduler_address.parse().map_err(|error| Error::BadReply {
                 url: format!("the information about cluster {}", found.id),
@@ -127,6 +128,25 @@ impl Run {
             guard,
             found.options_apply,
         ))
+    }
+
+    /// Where a cluster that has become ready is. It is not thrown away because one question failed.
+    async fn info(&mut self, saturn: &Saturn, surface: &Surface, id: &str) -> Result<ClusterInfo> {
+        let mut failures = 0;
+        loop {
+            let error = match surface.legacy(saturn).info(id).await {
+                Ok(info) if info.scheduler_address.trim().is_empty() => {
+                    Error::NoAddress { id: id.to_owned() }
+                }
+                Ok(info) => return Ok(info),
+                Err(error) => error,
+            };
+            if self.left().is_zero() {
+                return Err(error);
+            }
+            self.tolerate(error, &mut failures)?;
+            self.pause(&Status::Ready).await?;
+        }
     }
 
     /// The guard of this start, made before anything is created.
@@ -180,6 +200,10 @@ impl Run {
         self.builder.close_after.map_or(self.builder.deadline, |time| time.min(self.builder.deadline))
     }
 
+    fn left(&self) -> Duration {
+        self.limit().saturating_sub(self.begun.elapsed())
+    }
+
     fn not_ready(&self, status: &Status, waited: Duration) -> Error {
         Error::NotReady { id: self.newest(), status: status.clone(), waited, after: Aftermath::Left }
     }
@@ -191,10 +215,9 @@ impl Run {
 
     /// Waits before the next question, or says that the time is up.
     async fn pause(&mut self, status: &Status) -> Result<()> {
-        let limit = self.limit();
-        let left = limit.saturating_sub(self.begun.elapsed());
+        let left = self.left();
         if left.is_zero() {
-            return Err(self.not_ready(status, limit));
+            return Err(self.not_ready(status, self.limit()));
         }
         tokio::time::sleep(self.builder.backoff.next_wait().min(left)).await;
         Ok(())
@@ -289,8 +312,7 @@ impl Run {
         self.status(&cluster.status);
         self.cost(cluster.cost_per_hour(sizes));
         if cluster.status.is_over() {
-            let answer = guard.start(&cluster.id).await;
-            cluster = self.in_time(answer, &cluster.status)?;
+            cluster = self.revive(saturn, guard, cluster).await?;
             self.status(&cluster.status);
         }
         let (mut failures, mut watch, mut parts) = (0, Watch::default(), Parts::default());
@@ -310,6 +332,31 @@ impl Run {
                     self.status(&cluster.status);
                 }
                 Err(error) => self.tolerate(error, &mut failures)?,
+            }
+        }
+    }
+
+    /// Starts a cluster that is over.
+    async fn revive(
+        &mut self,
+        saturn: &Saturn,
+        guard: &Guard,
+        mut known: DaskCluster,
+    ) -> Result<DaskCluster> {
+        let mut failures = 0;
+        loop {
+            let answer = guard.start(&known.id).await;
+            match self.in_time(answer, &known.status) {
+                Ok(started) => return Ok(started),
+                Err(error) => self.tolerate(error, &mut failures)?,
+            }
+            self.pause(&known.status).await?;
+            // It may have been started all the same, and a server may refuse to do that twice.
+            if let Ok(seen) = saturn.public().get(&known.id).await {
+                known = seen;
+                if !known.status.is_over() {
+                    return Ok(known);
+                }
             }
         }
     }

@@ -38,7 +38,8 @@ pub struct Created {
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
 pub struct ClusterInfo {
-    /// The scheduler's address; `tls://…` for connections from outside.
+    /// The scheduler's address; `tls://…` for connections from outside. Empty while the server does not know it.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub scheduler_address: String,
     /// The dashboard's URL.
     #[serde(default)]
