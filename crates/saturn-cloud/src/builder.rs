@@ -161,14 +161,15 @@ impl ClusterBuilder {
     }
 
     /// Whether the cluster goes on when this program lets go of it. By default one that this call has started is
-    /// closed, and one that it found running is kept.
+    /// closed, and one that it found running is kept, unless there is a time limit ([`ClusterBuilder::close_after`]). A
+    /// time limit holds for a cluster that is kept, too.
     pub fn keep(mut self, keep: bool) -> Self {
         self.keep = Some(keep);
         self
     }
 
-    /// Closes the cluster when this time has passed since its start began, whatever happens to it until then, for as
-    /// long as this program runs and holds the cluster.
+    /// Closes the cluster when this time has passed since its start began, whatever happens to it until then and whatever
+    /// [`ClusterBuilder::keep`] says about letting go of it, for as long as this program runs and holds the cluster.
     pub fn close_after(mut self, time: Duration) -> Self {
         self.close_after = Some(time);
         self

@@ -54,7 +54,7 @@ impl fmt::Debug for SaturnCluster {
         f.debug_struct("SaturnCluster")
             .field("id", &self.id)
             .field("address", &self.address)
-            .field("closes_on_drop", &self.guard.is_some())
+            .field("closes_on_drop", &self.closes_on_drop())
             .finish_non_exhaustive()
     }
 }
@@ -253,7 +253,11 @@ impl SaturnCluster {
     }
 
     fn with_aftermath(&self, error: Error) -> Error {
-        error.with_aftermath(if self.guard.is_some() { Aftermath::Guarded } else { Aftermath::Left })
+        error.with_aftermath(match &self.guard {
+            Some(guard) if guard.has_closed(&self.id) => Aftermath::Closed,
+            Some(guard) if guard.closes() => Aftermath::Guarded,
+            _ => Aftermath::Left,
+        })
     }
 
     /// Waits until the cluster has this many workers.
@@ -366,10 +370,11 @@ impl SaturnCluster {
 
     /// Whether the cluster is closed when this value is dropped.
     pub fn closes_on_drop(&self) -> bool {
-        self.guard.is_some()
+        self.guard.as_ref().is_some_and(|guard| guard.closes())
     }
 
-    /// Lets the cluster go on when this value is dropped. From now on somebody else has to see to its end.
+    /// Lets the cluster go on when this value is dropped, and beyond the time of [`ClusterBuilder::close_after`]. From now
+    /// on somebody else has to see to its end.
     pub fn keep(&mut self) {
         if let Some(guard) = self.guard.take() {
             guard.forget();
@@ -384,7 +389,10 @@ impl SaturnCluster {
         // A time beyond what the clock knows is no limit.
         let deadline = time.and_then(|time| Instant::now().checked_add(time));
         match &self.guard {
-            Some(guard) => guard.set_deadline(deadline),
+            Some(guard) => {
+                guard.set_keep(Some(false));
+                guard.set_deadline(deadline);
+            }
             None => {
                 let settings = self.saturn.settings().clone();
                 let guard = Guard::holding(settings, self.surface.clone(), &self.id, deadline)?;
@@ -405,7 +413,7 @@ impl SaturnCluster {
             Surface::Public => Target::Replacement(self.id.clone()),
         };
         builder.reset = matches!(self.surface, Surface::Legacy { .. });
-        builder.keep = Some(self.guard.is_none());
+        builder.keep = Some(!self.closes_on_drop());
         builder.verification = self.verification.clone();
         builder.via = self.via.clone();
         builder.connect_timeout = self.connect_timeout;
@@ -421,7 +429,10 @@ impl SaturnCluster {
     /// The server cannot be reached or refuses: the cluster may still run. It is tried further in the background then.
     pub async fn close(mut self) -> Result<()> {
         match self.guard.take() {
-            Some(guard) => guard.close().await.map(drop),
+            Some(guard) => {
+                guard.set_keep(Some(false));
+                guard.close().await.map(drop)
+            }
             None => self
                 .surface
                 .close(&self.saturn, &self.id)

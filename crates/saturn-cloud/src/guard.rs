@@ -35,8 +35,12 @@ pub(crate) struct Held {
 /// What a guard knows, shared by its handle and its thread.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
-    /// Whether clusters go on; by default those do that were found running.
+    /// Whether clusters go on when they are let go of; by default those do that were found running.
     pub(crate) keep: Option<bool>,
+    /// There is a deadline.
+    pub(crate) limited: bool,
+    /// The deadline has passed: nothing goes on.
+    pub(crate) due: bool,
     pub(crate) clusters: Vec<Held>,
     /// A request that may have made a cluster whose id is not known.
     pub(crate) uncertain: Option<Uncertain>,
@@ -62,7 +66,7 @@ pub(crate) enum Uncertain {
 
 impl Book {
     pub(crate) fn closes(&self, held: &Held) -> bool {
-        self.keep.map_or(held.ours, |keep| !keep)
+        self.due || self.keep.map_or(held.ours, |keep| !keep)
     }
 
     /// What became of the clusters once there is no thread any more.
@@ -114,7 +118,8 @@ pub(crate) enum Order {
     Forget,
 }
 
-/// Closes clusters when it is dropped or when a deadline passes, unless it is told to forget them.
+/// Closes clusters when a deadline passes, and those that are not kept when it is dropped, unless it is told to forget
+/// them.
 ///
 /// It has a thread of its own, which waits without cost: so that it works while a runtime shuts down, during a panic, and
 /// when every task of the program hangs. Requests that create clusters are sent by the same thread: nothing can get lost
@@ -137,7 +142,8 @@ impl Guard {
         deadline: Option<Instant>,
     ) -> Result<Self> {
         let (orders, inbox) = mpsc::channel();
-        let book = SharedBook::new(Mutex::new(Book { keep, ..Book::default() }));
+        let limited = deadline.is_some();
+        let book = SharedBook::new(Mutex::new(Book { keep, limited, ..Book::default() }));
         let request_timeout = settings.request_timeout();
         let shared = Arc::clone(&book);
         std::thread::Builder::new()
@@ -213,14 +219,35 @@ impl Guard {
         locked(&self.book).clusters.iter_mut().for_each(|held| held.ours = true);
     }
 
-    /// The id of the newest cluster, and whether it will be closed.
-    pub(crate) fn newest(&self) -> Option<(String, bool)> {
+    /// The id of the newest cluster.
+    pub(crate) fn newest(&self) -> Option<String> {
+        locked(&self.book).clusters.last().map(|held| held.id.clone())
+    }
+
+    /// Whether the newest cluster is closed when this is dropped.
+    pub(crate) fn closes(&self) -> bool {
         let book = locked(&self.book);
-        book.clusters.last().map(|held| (held.id.clone(), book.closes(held)))
+        book.clusters.last().map_or(book.keep != Some(true), |held| book.closes(held))
+    }
+
+    /// Whether a cluster was closed by this.
+    pub(crate) fn has_closed(&self, id: &str) -> bool {
+        locked(&self.book).closed.iter().any(|closed| closed == id)
+    }
+
+    /// Whether clusters go on when they are let go of, from now on.
+    pub(crate) fn set_keep(&self, keep: Option<bool>) {
+        locked(&self.book).keep = keep;
+    }
+
+    /// Whether there is a deadline, at which clusters are closed even if they are kept.
+    pub(crate) fn is_limited(&self) -> bool {
+        locked(&self.book).limited
     }
 
     /// Replaces the deadline.
     pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
+        locked(&self.book).limited = deadline.is_some();
         self.order(Order::Deadline(deadline));
     }
 
@@ -310,6 +337,10 @@ mod tests {
         assert!(matches!(&error, Error::NotClosed { id, .. } if id == "made"), "{error}");
         book.keep = Some(true);
         assert_eq!(book.outcome().unwrap().left, ["found", "made"]);
+        // When the time is up, nothing is kept.
+        book.due = true;
+        assert!(matches!(book.outcome(), Err(Error::NotClosed { .. })));
+        book.due = false;
         let ended = Ended { closed: vec!["made".to_owned()], left: Vec::new() };
         book.ended = Some(ended.clone());
         assert_eq!(book.outcome().unwrap(), ended);

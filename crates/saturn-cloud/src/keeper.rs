@@ -99,6 +99,10 @@ pub(crate) fn run(
                 continue;
             }
         }
+        // Whoever gives up because the time is up may come first.
+        if !over && deadline.is_some_and(|at| at <= Instant::now()) {
+            locked(&keeper.book).due = true;
+        }
         let (outcome, again) = match runtime.block_on(keeper.close()) {
             Ok(ended) => {
                 locked(&keeper.book).ended = Some(ended.clone());

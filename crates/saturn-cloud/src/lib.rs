@@ -29,7 +29,7 @@
 //! A cluster that [`ClusterBuilder::start`] has started is closed by [`SaturnCluster::close`], by dropping the
 //! [`SaturnCluster`] or the [`Starting`] before it, by an error on the way, or when the time of
 //! [`ClusterBuilder::close_after`] has passed. One that was found running is left running. [`ClusterBuilder::keep`]
-//! changes either. [`Saturn::running`] lists what runs, with its price.
+//! changes either, and nothing about the time. [`Saturn::running`] lists what runs, with its price.
 //!
 //! Requests that create are sent by a thread which lives until it is known what they have created, whatever becomes of the
 //! future or the runtime that asked. A close that fails is tried again for as long as the program runs, up to an hour after

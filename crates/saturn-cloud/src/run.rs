@@ -111,7 +111,7 @@ impl Run {
             if self.builder.close_after.is_some() && self.builder.keep.is_none() {
                 guard.adopt();
             }
-            if guard.newest().is_some_and(|(_, closes)| closes) {
+            if guard.is_limited() || guard.closes() {
                 return Some(guard);
             }
             guard.forget();
@@ -155,6 +155,7 @@ impl Run {
         let deadline = self.builder.close_after.and_then(|time| self.begun.checked_add(time));
         let mut slot = held(&self.slot);
         if let Some(guard) = slot.as_ref() {
+            guard.set_keep(self.builder.keep);
             if deadline.is_some() {
                 guard.set_deadline(deadline);
             }
@@ -187,7 +188,7 @@ impl Run {
     }
 
     fn newest(&self) -> Option<String> {
-        held(&self.slot).as_ref().and_then(|guard| guard.newest()).map(|(id, _)| id)
+        held(&self.slot).as_ref().and_then(|guard| guard.newest())
     }
 
     fn status(&self, status: &Status) {
@@ -391,7 +392,7 @@ impl Run {
     async fn clean_up(&self, error: Error) -> Error {
         let guard = held(&self.slot).take();
         let Some(guard) = guard else { return error };
-        let newest = guard.newest().map(|(id, _)| id);
+        let newest = guard.newest();
         let (id, after) = match guard.close().await {
             Ok(ended) => {
                 let closed =

@@ -221,6 +221,48 @@ async fn resetting_keeps_the_time_limit() {
 }
 
 #[tokio::test]
+async fn a_time_limit_holds_for_a_cluster_that_is_kept() {
+    let limit = Duration::from_secs(6);
+    // While it is held.
+    let emulator = bare().delay(Duration::from_millis(10)).start().unwrap();
+    let held = cluster(&emulator).keep(true).close_after(limit).start().await.unwrap();
+    assert!(!held.closes_on_drop());
+    until(|| statuses(&emulator) == [Status::Closed]).await;
+    held.close().await.unwrap();
+    assert_eq!(asked(&emulator, "/close"), 1);
+    // While it starts.
+    let emulator = bare().outcome(Outcome::Never).start().unwrap();
+    let error = cluster(&emulator).keep(true).close_after(limit).start().await.unwrap_err();
+    assert!(matches!(&error, Error::NotReady { after: Aftermath::Closed, .. }), "{error}");
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+    // After a reset.
+    let emulator = bare().start().unwrap();
+    let mut first = cluster(&emulator).start().await.unwrap();
+    first.keep();
+    let second =
+        first.reset(ClusterOptions::new()).backoff(SOON).close_after(2 * limit).start().await.unwrap();
+    assert!(!second.closes_on_drop());
+    let third = second.reset(ClusterOptions::new()).start().await.unwrap();
+    assert!(!third.closes_on_drop());
+    until(|| statuses(&emulator) == vec![Status::Closed; 3]).await;
+    drop(third);
+    // Dropped before, it goes on.
+    let emulator = bare().start().unwrap();
+    drop(cluster(&emulator).keep(true).close_after(Duration::from_secs(3600)).start().await.unwrap());
+    assert_eq!(statuses(&emulator), [Status::Running]);
+    // Who closes it, or wants it closed, gets that.
+    let kept = cluster(&emulator).keep(true).close_after(Duration::from_secs(3600)).start().await.unwrap();
+    kept.close().await.unwrap();
+    assert_eq!(statuses(&emulator), [Status::Closed]);
+    let mut kept =
+        cluster(&emulator).keep(true).close_after(Duration::from_secs(3600)).start().await.unwrap();
+    kept.close_after(None).unwrap();
+    assert!(kept.closes_on_drop());
+    drop(kept);
+    assert_eq!(statuses(&emulator), [Status::Closed, Status::Closed]);
+}
+
+#[tokio::test]
 async fn resetting_by_the_public_api_stays_with_the_resource() {
     let emulator = bare().start().unwrap();
     // Another cluster, which is none of its business.
