@@ -59,7 +59,9 @@ impl Identity {
         let fresh = FreshTls::new(self.config(verification));
         match self.left() {
             // One that seems to have expired shows that the clocks differ: then it holds until it is refused.
-            Some(left) if !left.is_zero() => fresh.renew_after(left.mul_f64(SHARE_OF_LIFE)),
+            Some(left) if !left.is_zero() => {
+                fresh.renew_after(left.mul_f64(SHARE_OF_LIFE)).expires_after(left)
+            }
             _ => fresh,
         }
     }

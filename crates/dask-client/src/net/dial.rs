@@ -122,7 +122,7 @@ impl Dialer {
 
         let comm = self.converse(tcp, tls, peer, deadline, nudge, phases).await;
         // It may be the certificate that the server does not like.
-        comm.map_err(|error| self.expire_tls_after(error))
+        comm.map_err(|error| self.renew_tls_after(error))
     }
 
     /// Has TLS settings at hand before there is a connection: servers give a client little time to begin.
@@ -133,7 +133,7 @@ impl Dialer {
     ) -> Result<Option<Tls>, Error> {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.as_ref().filter(|_| peer.scheme().is_encrypted()) {
-            let tls = timeout_at(deadline, tls.current(peer)).await.map_err(|_| {
+            let tls = timeout_at(deadline, tls.current(peer, self.timeout / 2)).await.map_err(|_| {
                 Error::connect_timeout(peer, "getting a certificate for this client", self.timeout)
             })?;
             return tls.map(Some);
@@ -143,16 +143,22 @@ impl Dialer {
     }
 
     /// TLS settings are made anew for the next connection, where they can be.
-    pub(crate) fn expire_tls(&self) {
+    pub(crate) fn renew_tls(&self) {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            tls.expire();
+            tls.renew();
         }
     }
 
-    /// As [`Dialer::expire_tls`]; with other settings the next connection may do better than this one.
-    fn expire_tls_after(&self, error: Error) -> Error {
-        self.expire_tls();
+    /// As [`Dialer::renew_tls`]; with other settings the next connection may do better than this one.
+    fn renew_tls_after(&self, error: Error) -> Error {
+        self.renew_tls();
+        #[cfg(feature = "tls")]
+        if let Some(tls) =
+            self.tls.as_ref().filter(|_| error.kind() == ErrorKind::Connect && !error.may_heal())
+        {
+            tls.refuse();
+        }
         #[cfg(feature = "tls")]
         if matches!(self.tls, Some(super::renewal::TlsOrigin::Renewed(_)))
             && error.kind() == ErrorKind::Connect

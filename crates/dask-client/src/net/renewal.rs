@@ -17,18 +17,30 @@ use crate::error::Error;
 pub struct FreshTls {
     pub(crate) config: TlsConfig,
     pub(crate) renew_after: Option<Duration>,
+    pub(crate) expires_after: Option<Duration>,
 }
+
+/// How long after a failure others are asked for again, while those that are held will do.
+const AGAIN: Duration = Duration::from_secs(5);
 
 impl FreshTls {
     /// Settings that hold until the client has to connect again.
     pub fn new(config: TlsConfig) -> Self {
-        Self { config, renew_after: None }
+        Self { config, renew_after: None, expires_after: None }
     }
 
-    /// Asks for others after this time, for connections that are opened then: shortly before the certificate expires.
+    /// Asks for others after this time, for connections that are opened then: some time before the certificate expires.
+    /// While others cannot be had, these are used on.
     #[must_use]
     pub fn renew_after(mut self, time: Duration) -> Self {
         self.renew_after = Some(time);
+        self
+    }
+
+    /// These are of no use after this time: whoever connects then needs others.
+    #[must_use]
+    pub fn expires_after(mut self, time: Duration) -> Self {
+        self.expires_after = Some(time);
         self
     }
 }
@@ -37,7 +49,8 @@ impl FreshTls {
 ///
 /// It is asked before the first connection, when the stream to the scheduler has broken, when a server does not accept
 /// what was given last, and when [`FreshTls::renew_after`] has passed: always just before a connection is opened, and
-/// within the time that connecting may take.
+/// within the time that connecting may take. When it fails, or takes more than half of that time, what was given last is
+/// used on and it is asked again a little later, unless that has expired or was not accepted.
 pub trait TlsSource: fmt::Debug + Send + Sync {
     /// Settings for connections from now on. The error's words become part of the client's own error.
     fn tls(&self) -> BoxFuture<'_, Result<FreshTls, Box<dyn std::error::Error + Send + Sync>>>;
@@ -58,18 +71,26 @@ pub(crate) enum TlsOrigin {
 }
 
 impl TlsOrigin {
-    /// The settings to open a connection with.
-    pub(crate) async fn current(&self, peer: &Address) -> Result<Tls, Error> {
+    /// The settings to open a connection with. Others are waited for no longer than `patience` while those that are held
+    /// will do.
+    pub(crate) async fn current(&self, peer: &Address, patience: Duration) -> Result<Tls, Error> {
         match self {
             Self::Fixed(tls) => Ok(tls.clone()),
-            Self::Renewed(renewal) => renewal.current(peer).await,
+            Self::Renewed(renewal) => renewal.current(peer, patience).await,
         }
     }
 
-    /// The next connection is opened with others, if there are any.
-    pub(crate) fn expire(&self) {
+    /// The next connection is opened with others, if they can be had.
+    pub(crate) fn renew(&self) {
         if let Self::Renewed(renewal) = self {
-            renewal.stale.store(true, Ordering::Release);
+            renewal.due.store(true, Ordering::Release);
+        }
+    }
+
+    /// The next connection is opened with others: these were not accepted.
+    pub(crate) fn refuse(&self) {
+        if let Self::Renewed(renewal) = self {
+            renewal.refused.store(true, Ordering::Release);
         }
     }
 }
@@ -77,7 +98,11 @@ impl TlsOrigin {
 #[derive(Debug)]
 pub(crate) struct Renewal {
     source: Arc<dyn TlsSource>,
-    stale: AtomicBool,
+    /// Others would be better.
+    due: AtomicBool,
+    /// Those that are held are of no use.
+    refused: AtomicBool,
+    again: Duration,
     current: Mutex<Option<Held>>,
 }
 
@@ -85,29 +110,59 @@ pub(crate) struct Renewal {
 struct Held {
     tls: Tls,
     until: Option<Instant>,
+    expires: Option<Instant>,
+    /// Others could not be had: not asked for before this time.
+    paused: Option<Instant>,
 }
 
 impl Renewal {
     pub(crate) fn new(source: Arc<dyn TlsSource>) -> Arc<Self> {
-        Arc::new(Self { source, stale: AtomicBool::new(false), current: Mutex::new(None) })
+        Arc::new(Self::pausing(source, AGAIN))
+    }
+
+    fn pausing(source: Arc<dyn TlsSource>, again: Duration) -> Self {
+        let (due, refused) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { source, due, refused, again, current: Mutex::new(None) }
     }
 
     /// One caller renews, the others wait for it.
-    async fn current(&self, peer: &Address) -> Result<Tls, Error> {
+    async fn current(&self, peer: &Address, patience: Duration) -> Result<Tls, Error> {
         let mut current = self.current.lock().await;
-        if let Some(held) = current.as_ref()
-            && !self.stale.load(Ordering::Acquire)
-            && held.until.is_none_or(|until| Instant::now() < until)
-        {
+        let now = Instant::now();
+        let refused = self.refused.load(Ordering::Acquire);
+        let Some(held) =
+            current.as_mut().filter(|held| !refused && held.expires.is_none_or(|expires| now < expires))
+        else {
+            let (tls, fresh) = self.fresh(peer).await?;
+            *current = Some(fresh);
+            return Ok(tls);
+        };
+        let due = self.due.load(Ordering::Acquire) || held.until.is_some_and(|until| until <= now);
+        if !due || held.paused.is_some_and(|paused| now < paused) {
             return Ok(held.tls.clone());
         }
+        let error = match tokio::time::timeout(patience, self.fresh(peer)).await {
+            Ok(Ok((tls, fresh))) => {
+                *held = fresh;
+                return Ok(tls);
+            }
+            Ok(Err(error)) => error,
+            Err(_) => Error::connect_timeout(peer, "getting a certificate for this client", patience),
+        };
+        tracing::warn!(%error, "TLS settings are due and could not be renewed; the old ones are used on");
+        held.paused = Instant::now().checked_add(self.again);
+        Ok(held.tls.clone())
+    }
+
+    async fn fresh(&self, peer: &Address) -> Result<(Tls, Held), Error> {
         let fresh = self.source.tls().await.map_err(|error| Error::no_certificate(peer, error.as_ref()))?;
         let tls = fresh.config.build().map_err(|error| Error::config(error.to_string()))?;
-        self.stale.store(false, Ordering::Release);
-        let until = fresh.renew_after.and_then(|time| Instant::now().checked_add(time));
-        *current = Some(Held { tls: tls.clone(), until });
+        self.due.store(false, Ordering::Release);
+        self.refused.store(false, Ordering::Release);
+        let after = |time: Option<Duration>| time.and_then(|time| Instant::now().checked_add(time));
+        let (until, expires) = (after(fresh.renew_after), after(fresh.expires_after));
         tracing::debug!(%peer, "TLS settings were renewed");
-        Ok(tls)
+        Ok((tls.clone(), Held { tls, until, expires, paused: None }))
     }
 }
 
@@ -116,57 +171,151 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU32;
 
+    /// What the source does when it is asked.
+    #[derive(Clone, Copy, Debug)]
+    enum Mood {
+        Gives,
+        Fails,
+        Hangs,
+    }
+
     #[derive(Debug)]
     struct Counting {
         asked: AtomicU32,
-        at_once: bool,
+        mood: std::sync::Mutex<Mood>,
+        renew_after: Option<Duration>,
+        expires_after: Option<Duration>,
         ca: String,
     }
 
-    fn counting(at_once: bool) -> Arc<Counting> {
-        let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
-        Arc::new(Counting { asked: AtomicU32::new(0), at_once, ca })
+    impl Counting {
+        fn new(renew_after: Option<Duration>, expires_after: Option<Duration>) -> Arc<Self> {
+            let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
+            let (asked, mood) = (AtomicU32::new(0), std::sync::Mutex::new(Mood::Gives));
+            Arc::new(Self { asked, mood, renew_after, expires_after, ca })
+        }
+
+        fn origin(self: &Arc<Self>, again: Duration) -> TlsOrigin {
+            let source = Arc::clone(self) as Arc<dyn TlsSource>;
+            TlsOrigin::Renewed(Arc::new(Renewal::pausing(source, again)))
+        }
+
+        fn feels(&self, mood: Mood) {
+            *self.mood.lock().unwrap() = mood;
+        }
+
+        fn asked(&self) -> u32 {
+            self.asked.load(Ordering::Relaxed)
+        }
     }
 
     impl TlsSource for Counting {
         fn tls(&self) -> BoxFuture<'_, Result<FreshTls, Box<dyn std::error::Error + Send + Sync>>> {
-            let count = self.asked.fetch_add(1, Ordering::Relaxed);
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let mood = *self.mood.lock().unwrap();
             Box::pin(async move {
-                if count == 3 {
-                    return Err("the authority sleeps".into());
+                match mood {
+                    Mood::Gives => {}
+                    Mood::Fails => return Err("the authority sleeps".into()),
+                    Mood::Hangs => std::future::pending().await,
                 }
-                let fresh = FreshTls::new(TlsConfig::new().ca(self.ca.as_str()));
-                Ok(if self.at_once { fresh.renew_after(Duration::ZERO) } else { fresh })
+                let mut fresh = FreshTls::new(TlsConfig::new().ca(self.ca.as_str()));
+                (fresh.renew_after, fresh.expires_after) = (self.renew_after, self.expires_after);
+                Ok(fresh)
             })
         }
     }
 
+    const PATIENCE: Duration = Duration::from_millis(10);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn peer() -> Address {
+        "tls://a:1".parse().unwrap()
+    }
+
     #[tokio::test]
     async fn settings_are_renewed_when_they_are_stale_or_old_and_only_then() {
-        let peer: Address = "tls://a:1".parse().unwrap();
-        let source = counting(false);
-        let origin = TlsOrigin::Renewed(Renewal::new(Arc::clone(&source) as Arc<dyn TlsSource>));
-        let asked = || source.asked.load(Ordering::Relaxed);
-        origin.current(&peer).await.unwrap();
-        origin.current(&peer).await.unwrap();
-        assert_eq!(asked(), 1);
-        origin.expire();
-        origin.current(&peer).await.unwrap();
-        origin.current(&peer).await.unwrap();
-        assert_eq!(asked(), 2);
-        origin.expire();
-        origin.current(&peer).await.unwrap();
-        origin.expire();
-        let error = origin.current(&peer).await.unwrap_err();
-        assert!(error.to_string().contains("the authority sleeps"), "{error}");
-        // What failed is tried again.
-        origin.current(&peer).await.unwrap();
-        assert_eq!(asked(), 5);
+        let peer = peer();
+        let source = Counting::new(None, None);
+        let origin = source.origin(LONG);
+        for expected in [1, 1] {
+            origin.current(&peer, LONG).await.unwrap();
+            assert_eq!(source.asked(), expected);
+        }
+        origin.renew();
+        for expected in [2, 2] {
+            origin.current(&peer, LONG).await.unwrap();
+            assert_eq!(source.asked(), expected);
+        }
+        origin.refuse();
+        for expected in [3, 3] {
+            origin.current(&peer, LONG).await.unwrap();
+            assert_eq!(source.asked(), expected);
+        }
+        let source = Counting::new(Some(Duration::ZERO), None);
+        let origin = source.origin(LONG);
+        origin.current(&peer, LONG).await.unwrap();
+        origin.current(&peer, LONG).await.unwrap();
+        assert_eq!(source.asked(), 2);
+    }
 
-        let source = counting(true);
-        let origin = TlsOrigin::Renewed(Renewal::new(Arc::clone(&source) as Arc<dyn TlsSource>));
-        origin.current(&peer).await.unwrap();
-        origin.current(&peer).await.unwrap();
-        assert_eq!(source.asked.load(Ordering::Relaxed), 2);
+    #[tokio::test]
+    async fn settings_that_are_merely_due_are_used_on_when_there_are_no_others() {
+        let peer = peer();
+        for mood in [Mood::Fails, Mood::Hangs] {
+            // Old ones, and such as belong to a stream that broke.
+            for (renew_after, broken) in [(Some(Duration::ZERO), false), (None, true)] {
+                let source = Counting::new(renew_after, Some(LONG));
+                let origin = source.origin(LONG);
+                origin.current(&peer, LONG).await.unwrap();
+                source.feels(mood);
+                if broken {
+                    origin.renew();
+                }
+                // The source is left alone for a while.
+                for _ in 0..3 {
+                    origin.current(&peer, PATIENCE).await.unwrap();
+                    assert_eq!(source.asked(), 2, "{mood:?} {broken}");
+                }
+                // And then asked again, until it gives.
+                let origin = source.origin(Duration::ZERO);
+                source.feels(Mood::Gives);
+                origin.current(&peer, LONG).await.unwrap();
+                if broken {
+                    origin.renew();
+                }
+                source.feels(mood);
+                origin.current(&peer, PATIENCE).await.unwrap();
+                origin.current(&peer, PATIENCE).await.unwrap();
+                assert_eq!(source.asked(), 5, "{mood:?} {broken}");
+                source.feels(Mood::Gives);
+                origin.current(&peer, LONG).await.unwrap();
+                origin.current(&peer, LONG).await.unwrap();
+                assert_eq!(source.asked(), if broken { 6 } else { 7 }, "{mood:?} {broken}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn settings_that_are_of_no_use_are_not_used_on() {
+        let peer = peer();
+        for (expires_after, refused) in [(Some(Duration::ZERO), false), (Some(LONG), true), (None, true)] {
+            let source = Counting::new(None, expires_after);
+            let origin = source.origin(LONG);
+            origin.current(&peer, LONG).await.unwrap();
+            source.feels(Mood::Fails);
+            if refused {
+                origin.refuse();
+            }
+            // What failed is tried again at once.
+            for expected in [2, 3] {
+                let error = origin.current(&peer, LONG).await.unwrap_err();
+                assert!(error.to_string().contains("the authority sleeps"), "{error}");
+                assert_eq!(source.asked(), expected);
+            }
+            source.feels(Mood::Gives);
+            origin.current(&peer, LONG).await.unwrap();
+            assert_eq!(source.asked(), 4);
+        }
     }
 }

@@ -302,7 +302,7 @@ async fn supervise(shared: &Shared, mut comm: Comm) {
         let cause: Arc<str> = error.to_string().into();
         shared.session.change(|session| session.disconnected(cause));
         shared.pool.forget(&shared.address);
-        shared.pool.dialer().expire_tls();
+        shared.pool.dialer().renew_tls();
         life.tell(ClientEvent::Disconnected { cause: error.clone() });
         if !again {
             life.over(ClientEvent::GaveUp { cause: error });
