@@ -97,6 +97,9 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
             "does not accept this client's certificate",
         ),
         (bare(), &["--tls-verify", "pinned"], 1, "--tls-ca-file"),
+        (bare(), &["--tls-verify", "pinned", "--tls-ca-file", "/no/such.pem"], 1, "/no/such.pem"),
+        (bare(), &["--connect-via", "::1:many"], 1, "[::1]:8786"),
+        (bare().delay(delay), &["--connect-via", "no host:1"], 2, "the name \"no host\", to be connected to instead"),
         (bare().outcome(Outcome::Error(vec!["no quota".to_owned()])), &[], 4, "no quota"),
     ] {
         let (got, said) = up(builder, more);

@@ -163,10 +163,12 @@ impl Error {
         )
     }
 
-    pub(crate) fn resolve(peer: &Address, error: &std::io::Error) -> Self {
+    /// `host` was looked up, which need not be the peer's own.
+    pub(crate) fn resolve(peer: &Address, host: &str, error: &std::io::Error) -> Self {
+        let way = if host == peer.host() { "" } else { ", to be connected to instead," };
         Self::new(
             ErrorKind::Connect,
-            format!("cannot connect to {peer}: the name {:?} does not resolve ({error})", peer.host()),
+            format!("cannot connect to {peer}: the name {host:?}{way} does not resolve ({error})"),
         )
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::api::public::Resource;
 use crate::backoff::Backoff;
-use crate::certificates::Verification;
+use crate::certificates::{Verification, check_pin};
 use crate::error::{Error, Result};
 use crate::guard::Guard;
 use crate::options::ClusterOptions;
@@ -213,6 +213,10 @@ impl ClusterBuilder {
                 return bad("reset", "only the cluster of a project or of the token's resource can be reset");
             }
             _ => {}
+        }
+        if let Verification::Pinned(pem) = &self.verification {
+            // Later it would be noticed only when the cluster costs already.
+            check_pin(pem).map_err(|reason| Error::BadOption { option: "verification", reason })?;
         }
         match (self.options.nprocs, self.options.nthreads) {
             (Some(0), _) => bad("nprocs", "a worker has at least one process"),

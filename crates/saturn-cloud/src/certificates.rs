@@ -108,6 +108,26 @@ pub(crate) fn read(pem: &Pem) -> Option<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().ok()
 }
 
+/// Why no certificate can be pinned by this.
+pub(crate) fn check_pin(pem: &Pem) -> Result<(), String> {
+    let (name, text) = match pem {
+        Pem::File(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read(path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+            (name, text)
+        }
+        Pem::Text(text) => ("the text".to_owned(), text.clone().into_bytes()),
+    };
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{name} is not PEM: {error}"))?;
+    match found.iter().all(|one| x509_parser::parse_x509_certificate(one).is_ok()) {
+        _ if found.is_empty() => Err(format!("{name} holds no certificate in PEM form")),
+        true => Ok(()),
+        false => Err(format!("what {name} holds is no certificate")),
+    }
+}
+
 /// The certificates of a text, each as PEM. Whatever is before, between and after them is left out.
 fn split(text: &str) -> Vec<String> {
     let mut rest = text;
@@ -130,6 +150,22 @@ mod tests {
 
     fn identity(chain: &str) -> Result<Identity> {
         Identity::new("c-1", chain, SecretString::from("key"))
+    }
+
+    #[test]
+    fn a_pin_is_a_certificate() {
+        assert_eq!(check_pin(&Pem::Text(certificate("leaf"))), Ok(()));
+        for (text, words) in [
+            ("", "no certificate"),
+            ("hello", "no certificate"),
+            ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "not PEM"),
+            ("-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", "is no certificate"),
+        ] {
+            let reason = check_pin(&Pem::Text(text.to_owned())).unwrap_err();
+            assert!(reason.contains(words), "{text:?}: {reason}");
+        }
+        let reason = check_pin(&Pem::File("/no/such/pin.pem".into())).unwrap_err();
+        assert!(reason.contains("/no/such/pin.pem"), "{reason}");
     }
 
     #[test]

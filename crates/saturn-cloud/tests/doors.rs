@@ -50,6 +50,16 @@ async fn a_pin_that_does_not_match_is_told() {
 }
 
 #[tokio::test]
+async fn a_pin_that_is_none_is_refused_before_anything_is_asked_for() {
+    let emulator = bare().start().unwrap();
+    for pin in [dask_client::Pem::File("/no/such/pin.pem".into()), "no PEM at all".to_owned().into()] {
+        let error = cluster(&emulator).verification(Verification::Pinned(pin)).start().await.unwrap_err();
+        assert!(matches!(&error, Error::BadOption { option: "verification", .. }), "{error}");
+    }
+    assert!(emulator.requests().is_empty());
+}
+
+#[tokio::test]
 async fn a_client_certificate_that_is_not_accepted_is_told() {
     let emulator = bare().certificate_lifetime(Duration::ZERO).start().unwrap();
     let running = cluster(&emulator).start().await.unwrap();

@@ -87,7 +87,7 @@ impl Dialer {
         };
         let found = timeout_at(deadline, tokio::net::lookup_host((host, port))).await;
         let found = found.map_err(|_| Error::connect_timeout(peer, "resolving the name", self.timeout))?;
-        let addresses = in_turn(found.map_err(|error| Error::resolve(peer, &error))?);
+        let addresses = in_turn(found.map_err(|error| Error::resolve(peer, host, &error))?);
         phases.resolve = start.elapsed();
 
         let mut nudge = true;
@@ -595,6 +595,18 @@ mod tests {
         let (opened, (count, ..)) = tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
         assert_eq!(opened.unwrap().0.reader.agreed.encoding, Encoding::PathsWithLengths);
         assert_eq!(count, 2);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_the_one_that_was_looked_up() {
+        let client = || crate::Client::builder().connect_timeout(Duration::from_secs(60));
+        let peer: Address = "tcp://scheduler.example:1".parse().unwrap();
+        // No resolver is asked for a name with a space.
+        let dialer = client().connect_via("no host", 1).dialer().unwrap();
+        let error = dialer.open(&peer).await.unwrap_err().to_string();
+        assert!(error.contains(r#"the name "no host", to be connected to instead"#), "{error}");
+        assert!(error.contains("cannot connect to tcp://scheduler.example:1"), "{error}");
+        assert!(!error.contains(r#""scheduler.example""#), "{error}");
     }
 
     #[tokio::test]

@@ -134,15 +134,34 @@ fn description(options: &Up) -> Result<saturn_cloud::ClusterBuilder, Failure> {
         builder = builder.close_after(time);
     }
     if let Some(via) = &options.connect_via {
-        let bad = || Failure::config(format!("--connect-via {via:?} is neither HOST nor HOST:PORT"));
-        builder = match via.rsplit_once(':') {
-            None => builder.connect_via(via, None),
-            Some((host, port)) => {
-                builder.connect_via(host.trim_matches(['[', ']']), Some(port.parse().map_err(|_| bad())?))
-            }
-        };
+        let (host, port) = way(via).ok_or_else(|| {
+            Failure::config(format!(
+                "--connect-via {via:?} is neither HOST nor HOST:PORT; an IPv6 address with a port is written as [::1]:8786"
+            ))
+        })?;
+        builder = builder.connect_via(host, port);
     }
     Ok(builder)
+}
+
+/// Host and port of `HOST`, `HOST:PORT`, `[IPv6]` and `[IPv6]:PORT`.
+fn way(text: &str) -> Option<(&str, Option<u16>)> {
+    let is_v6 = |host: &str| {
+        let address = host.split_once('%').map_or(host, |(address, _)| address);
+        address.parse::<std::net::Ipv6Addr>().is_ok()
+    };
+    if is_v6(text) {
+        return Some((text, None));
+    }
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').filter(|(host, _)| is_v6(host))?;
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.map(|port| port.parse().ok().filter(|port| *port > 0).ok_or(()));
+    (!host.is_empty()).then_some((host, port.transpose().ok()?))
 }
 
 /// Connects, waits for the workers, and has each execute something.
@@ -267,6 +286,43 @@ async fn until_over(
         }
         if begun.elapsed() > time.saturating_add(GRACE) {
             return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_is_a_host_and_perhaps_a_port() {
+        for (text, host, port) in [
+            ("gate", "gate", None),
+            ("gate.example:8786", "gate.example", Some(8786)),
+            ("127.0.0.1:1", "127.0.0.1", Some(1)),
+            ("::1", "::1", None),
+            ("[::1]", "::1", None),
+            ("[::1]:8786", "::1", Some(8786)),
+            ("fe80::1%eth0", "fe80::1%eth0", None),
+            ("2001:db8::8786", "2001:db8::8786", None),
+        ] {
+            assert_eq!(way(text), Some((host, port)), "{text}");
+        }
+        for text in [
+            "",
+            ":1",
+            "[]",
+            "[]:1",
+            "[::1",
+            "[::1]8786",
+            "[::1]:",
+            "[gate]:1",
+            "gate:",
+            "gate:many",
+            "gate:0",
+            "a:1:2",
+        ] {
+            assert_eq!(way(text), None, "{text}");
         }
     }
 }
