@@ -99,7 +99,12 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
         (bare(), &["--tls-verify", "pinned"], 1, "--tls-ca-file"),
         (bare(), &["--tls-verify", "pinned", "--tls-ca-file", "/no/such.pem"], 1, "/no/such.pem"),
         (bare(), &["--connect-via", "::1:many"], 1, "[::1]:8786"),
-        (bare().delay(delay), &["--connect-via", "no host:1"], 2, "the name \"no host\", to be connected to instead"),
+        (
+            bare().delay(delay),
+            &["--connect-via", "no host:1"],
+            2,
+            "the name \"no host\", to be connected to instead",
+        ),
         (bare().outcome(Outcome::Error(vec!["no quota".to_owned()])), &[], 4, "no quota"),
     ] {
         let (got, said) = up(builder, more);
@@ -107,6 +112,20 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
         assert!(said.contains(words), "{said}");
     }
     let emulator = bare().start().unwrap();
+    for option in [
+        &["--n-workers", "2"][..],
+        &["--worker-size", "large"],
+        &["--scheduler-size", "large"],
+        &["--nprocs", "2"],
+        &["--nthreads", "2"],
+        &["--worker-is-spot"],
+        &["--reset"],
+    ] {
+        let refused = run(&emulator, &[&["up", "--cluster-id", "c1"], option].concat());
+        assert_eq!(refused.status.code(), Some(1), "{option:?}");
+        assert!(stderr(&refused).contains(option[0]), "{}", stderr(&refused));
+    }
+    assert!(emulator.requests().is_empty());
     let wrong = command(&emulator, &["sizes"]).env("SATURN_TOKEN", "wr0ng").output().unwrap();
     assert_eq!(wrong.status.code(), Some(3));
     assert!(!stderr(&wrong).contains("wr0ng"));

@@ -81,13 +81,13 @@ impl ClusterBuilder {
         self
     }
 
-    /// A cluster that exists, by its id; it is started if it is stopped.
+    /// A cluster that exists, by its id; it is started if it is stopped. It keeps its own options: none may be given.
     pub fn cluster_id(mut self, id: impl Into<String>) -> Self {
         self.target = Target::Cluster(id.into());
         self
     }
 
-    /// What the cluster shall be, all at once. A cluster that runs already is not changed.
+    /// What the cluster shall be, all at once. A cluster that is found running is not changed.
     pub fn options(mut self, options: ClusterOptions) -> Self {
         self.options = options;
         self
@@ -211,6 +211,14 @@ impl ClusterBuilder {
             }
             Target::Resource(_) | Target::Cluster(_) if self.reset => {
                 return bad("reset", "only the cluster of a project or of the token's resource can be reset");
+            }
+            Target::Cluster(_) => {
+                if let Some(option) = self.options.set().next() {
+                    return bad(
+                        option,
+                        "a cluster that exists keeps its own; scale it, or reset it to change it",
+                    );
+                }
             }
             _ => {}
         }

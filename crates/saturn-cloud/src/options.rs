@@ -33,6 +33,19 @@ impl ClusterOptions {
         Self::default()
     }
 
+    /// The names of those that are set.
+    pub(crate) fn set(&self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            ("n_workers", self.n_workers.is_some()),
+            ("worker_size", self.worker_size.is_some()),
+            ("worker_is_spot", self.worker_is_spot.is_some()),
+            ("scheduler_size", self.scheduler_size.is_some()),
+            ("nprocs", self.nprocs.is_some()),
+            ("nthreads", self.nthreads.is_some()),
+        ];
+        all.into_iter().filter_map(|(name, set)| set.then_some(name))
+    }
+
     /// Sets the number of workers.
     #[must_use]
     pub fn n_workers(mut self, n: u32) -> Self {

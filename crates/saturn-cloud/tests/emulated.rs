@@ -466,6 +466,24 @@ async fn a_cluster_that_was_there_before_costs_what_it_costs() {
 }
 
 #[tokio::test]
+async fn an_existing_cluster_takes_no_options() {
+    let emulator = bare().start().unwrap();
+    let options = ClusterOptions::new;
+    for (option, options) in [
+        ("n_workers", options().n_workers(2)),
+        ("worker_size", options().worker_size("large")),
+        ("worker_is_spot", options().worker_is_spot(false)),
+        ("scheduler_size", options().scheduler_size("large")),
+        ("nprocs", options().nprocs(1)),
+        ("nthreads", options().nthreads(1)),
+    ] {
+        let error = cluster(&emulator).cluster_id("c1").options(options).start().await.unwrap_err();
+        assert!(matches!(&error, Error::BadOption { option: told, .. } if *told == option), "{error}");
+    }
+    assert!(emulator.requests().is_empty());
+}
+
+#[tokio::test]
 async fn a_request_that_is_too_large_is_refused() {
     let emulator = bare().start().unwrap();
     let saturn = Saturn::new(emulator.settings().unwrap()).unwrap();

@@ -71,6 +71,10 @@ pub(crate) enum Verify {
     Pinned,
 }
 
+/// What only a new cluster can be given.
+const OPTIONS: [&str; 7] =
+    ["n_workers", "worker_size", "scheduler_size", "nprocs", "nthreads", "worker_is_spot", "reset"];
+
 /// Options of `saturn up`.
 #[derive(Debug, Args)]
 #[command(
@@ -96,8 +100,8 @@ pub(crate) struct Up {
     /// A new cluster for this job.
     #[arg(long, value_name = "ID", group = "target")]
     pub(crate) job_id: Option<String>,
-    /// This cluster, which exists.
-    #[arg(long, value_name = "ID", group = "target")]
+    /// This cluster, which exists, and keeps its own sizes and workers.
+    #[arg(long, value_name = "ID", group = "target", conflicts_with_all = OPTIONS)]
     pub(crate) cluster_id: Option<String>,
     /// How many workers.
     #[arg(long, value_name = "N")]
