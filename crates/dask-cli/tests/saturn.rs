@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use saturn_cloud::Status;
-use saturn_cloud::emulator::{Chain, Emulator, EmulatorBuilder, Outcome};
+use saturn_cloud::emulator::{Chain, Emulator, EmulatorBuilder, Fault, Outcome};
 use serde_json::Value as Json;
 
 /// No test waits longer than this for anything.
@@ -86,6 +86,8 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
         (bare(), &["--worker-size", "huge"][..], 1, "8xlarge"),
         (bare(), &["--nthreads", "0"], 1, "at least one thread"),
         (bare().delay(delay).unreachable(true), &[], 2, "cannot be reached"),
+        (bare().delay(delay).chain(Chain::Page), &[], 3, "connecting to cluster "),
+        (bare().delay(delay).fault(Fault::new("/csr", 502, "bad gateway")), &[], 3, "answers 502"),
         (bare().delay(delay).chain(Chain::Short), &[], 2, "1 certificate(s)"),
         (bare().delay(delay).chain(Chain::Foreign), &[], 2, "did not sign"),
         (bare().outcome(Outcome::Never), &["--deadline", "500ms"], 4, "it was closed"),
@@ -110,6 +112,9 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
         let (got, said) = up(builder, more);
         assert_eq!(got, code, "{said}");
         assert!(said.contains(words), "{said}");
+        // What became of a cluster is told once, and as it is.
+        assert!(!said.contains("lets go of it"), "{said}");
+        assert_eq!(said.matches("it was closed").count(), usize::from(code > 1), "{said}");
     }
     let emulator = bare().start().unwrap();
     for option in [
@@ -247,7 +252,7 @@ fn ctrl_c_closes_what_was_started() {
     assert!(said.contains(&format!("saturn down {id}")), "{said}");
     // One that is asked to close and does not.
     let emulator = Emulator::builder().dask(false).outcome(Outcome::Never);
-    let emulator = emulator.fault(saturn_cloud::emulator::Fault::new("/close", 403, "no")).start().unwrap();
+    let emulator = emulator.fault(Fault::new("/close", 403, "no")).start().unwrap();
     let mut up = Running::up(&emulator, &[]);
     let id = up.event("status")["id"].as_str().unwrap().to_owned();
     up.interrupt();
@@ -297,7 +302,7 @@ fn the_end_of_the_terminal_closes_what_was_started_unless_nohup_says_no() {
 fn quiet_or_not_what_may_cost_is_told() {
     // It is started, cannot be reached, and does not close.
     let emulator = Emulator::builder().dask(false).delay(Duration::from_millis(20));
-    let emulator = emulator.fault(saturn_cloud::emulator::Fault::new("/close", 403, "no")).start().unwrap();
+    let emulator = emulator.fault(Fault::new("/close", 403, "no")).start().unwrap();
     let up = run(&emulator, &["-q", "up", "--project-id", emulator.project_id(), "--poll", "50ms"]);
     assert_eq!(up.status.code(), Some(2), "{}", stderr(&up));
     let (id, _) = emulator.clusters().pop().unwrap();

@@ -146,7 +146,7 @@ impl SaturnCluster {
             id: self.id.clone(),
             verification: self.verification.clone(),
         };
-        let identity = self.certified(&certifier).await.map_err(|error| self.with_aftermath(error))?;
+        let identity = self.certified(&certifier).await.map_err(|error| self.connecting(error))?;
         let first = identity.tls(&self.verification);
         Ok((builder.tls_source(Arc::new(Certificates::new(certifier, first))), Some(identity)))
     }
@@ -214,7 +214,7 @@ impl SaturnCluster {
             ErrorKind::Connect | ErrorKind::ConnectionLost | ErrorKind::NotDask | ErrorKind::Timeout => {
                 self.status().await
             }
-            _ => return Error::Dask { id, source: error },
+            _ => return self.with_aftermath(Error::Dask { id, source: error, after: Aftermath::Left }),
         };
         let address = self.address.to_string();
         match status {
@@ -250,6 +250,15 @@ impl SaturnCluster {
 
     async fn look(&self, identity: &Identity) -> Finding {
         diagnose::look(&self.address, self.way(), identity, &self.verification, self.connect_timeout).await
+    }
+
+    /// A failure on the way to a client, with the cluster and what becomes of it.
+    fn connecting(&self, error: Error) -> Error {
+        let after = Aftermath::Left;
+        self.with_aftermath(match error.aftermath() {
+            Some(_) => error,
+            None => Error::Connecting { id: self.id.clone(), source: Box::new(error), after },
+        })
     }
 
     fn with_aftermath(&self, error: Error) -> Error {

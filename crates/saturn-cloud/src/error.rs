@@ -248,6 +248,16 @@ pub enum Error {
         /// What became of the cluster.
         after: Aftermath,
     },
+    /// Something failed between a cluster that is ready and a client that is connected to it.
+    #[error("connecting to cluster {id}: {source}; {after}")]
+    Connecting {
+        /// The cluster.
+        id: String,
+        /// What happened.
+        source: Box<Error>,
+        /// What became of the cluster.
+        after: Aftermath,
+    },
     /// The cluster could not be closed.
     #[error(
         "closing cluster {id}: {source}; it may run and cost: try again, or close it in the web interface"
@@ -424,12 +434,14 @@ pub enum Error {
         after: Aftermath,
     },
     /// A request to the scheduler failed after the connection had been made.
-    #[error("cluster {id}: {source}")]
+    #[error("cluster {id}: {source}; {after}")]
     Dask {
         /// The cluster.
         id: String,
         /// What happened.
         source: dask_client::Error,
+        /// What became of the cluster.
+        after: Aftermath,
     },
     /// A key or a certificate could not be made, or TLS not be set up.
     #[error("cannot {what}: {reason}; has this machine certificates of authorities, and entropy?")]
@@ -457,6 +469,7 @@ impl Error {
         match self {
             Self::ClusterFailed { id, .. } | Self::NotReady { id, .. } => id.as_deref(),
             Self::Starting { id, .. }
+            | Self::Connecting { id, .. }
             | Self::NotClosed { id, .. }
             | Self::ClusterStopped { id, .. }
             | Self::UnknownCluster { id, .. }
@@ -489,13 +502,16 @@ impl Error {
             | Self::CertificateRefused { after, .. }
             | Self::Unencrypted { after, .. }
             | Self::SchedulerUnreachable { after, .. }
+            | Self::Connecting { after, .. }
+            | Self::Dask { after, .. }
             | Self::TooFewWorkers { after, .. } => Some(*after),
             _ => None,
         }
     }
 
-    /// The same error after something was done about the cluster.
-    pub(crate) fn with_aftermath(mut self, now: Aftermath) -> Self {
+    /// The same error after something was done about the cluster, where it tells what became of it.
+    #[must_use]
+    pub fn with_aftermath(mut self, now: Aftermath) -> Self {
         match &mut self {
             Self::ClusterFailed { after, .. }
             | Self::Starting { after, .. }
@@ -508,6 +524,8 @@ impl Error {
             | Self::CertificateRefused { after, .. }
             | Self::Unencrypted { after, .. }
             | Self::SchedulerUnreachable { after, .. }
+            | Self::Connecting { after, .. }
+            | Self::Dask { after, .. }
             | Self::TooFewWorkers { after, .. } => *after = now,
             _ => {}
         }
@@ -608,6 +626,11 @@ mod tests {
             (Error::ShortChain { id: id.into(), found: 1, after }, "tell its operators"),
             (Error::BadChain { id: id.into(), reason: message.into(), after }, "tell the server's operators"),
             (Error::ClusterFailed { id: None, errors: Vec::new(), after }, "look into its logs"),
+            (
+                Error::Connecting { id: id.into(), source: Box::new(server(502)), after },
+                "close it when it is not needed",
+            ),
+            (Error::NoAddress { id: id.into() }, "try again in a minute"),
             (Error::Crypto { what: "do it", reason: message.into() }, "certificates of authorities"),
             (Error::Io { what: "do it", source: std::io::Error::other("boom") }, "limits"),
             (Error::MaybeCreated { found: Vec::new(), source: Box::new(server(502)) }, "list the clusters"),

@@ -246,14 +246,25 @@ async fn an_unreachable_scheduler_tells_that_the_cluster_runs() {
 async fn certificates_that_do_not_do_are_told_apart() {
     for (chain, matches) in [
         (Chain::Short, (|error| matches!(error, Error::ShortChain { found: 1, .. })) as fn(&Error) -> bool),
-        (Chain::Page, |error| matches!(error, Error::NotSaturn { .. })),
+        (Chain::Page, |error| {
+            let Error::Connecting { source, .. } = error else { return false };
+            matches!(**source, Error::NotSaturn { .. })
+        }),
         (Chain::Foreign, |error| matches!(error, Error::WrongAuthority { .. })),
     ] {
         let emulator = bare().chain(chain).start().unwrap();
         let running = cluster(&emulator).start().await.unwrap();
         let error = running.connect().await.unwrap_err();
         assert!(matches(&error), "{chain:?}: {error}");
+        // Whatever it is, the cluster and its fate are told.
+        assert_eq!((error.cluster_id(), error.aftermath()), (Some(running.id()), Some(Aftermath::Left)));
+        assert!(error.to_string().contains(running.id()), "{error}");
     }
+    let emulator = bare().fault(Fault::new("/csr", 502, "bad gateway")).start().unwrap();
+    let running = cluster(&emulator).keep(false).start().await.unwrap();
+    let error = running.connect().await.unwrap_err();
+    let Error::Connecting { id, source, after: Aftermath::Guarded } = &error else { panic!("{error}") };
+    assert!(matches!(**source, Error::Server { status: 502, .. }) && id == running.id(), "{error}");
 }
 
 #[tokio::test]

@@ -77,6 +77,7 @@ fn code(error: &Error) -> u8 {
         | Error::ClusterDied { .. }
         | Error::TooFewWorkers { .. } => UNHEALTHY,
         Error::Starting { source, .. }
+        | Error::Connecting { source, .. }
         | Error::NotClosed { source, .. }
         | Error::MaybeCreated { source, .. } => code(source),
         Error::Dask { source, .. } => code_of(source.kind()),

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use dask_client::{Pem, WorkerHealth};
 use futures::StreamExt;
-use saturn_cloud::{Backoff, ClusterOptions, Error, GivenUp, Resource, SaturnCluster, Verification};
+use saturn_cloud::{
+    Aftermath, Backoff, ClusterOptions, Error, GivenUp, Resource, SaturnCluster, Verification,
+};
 use serde_json::json;
 
 use super::super::Context;
 use super::cli::{Up, Verify};
+use super::code;
 use super::shown::Shown;
 use crate::failure::{Failure, UNHEALTHY, UNUSABLE};
 use crate::output;
@@ -50,9 +53,14 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     shown.end();
     let health = match outcome {
         Some(Ok(health)) => health,
-        Some(Err(failure)) => {
-            tell_end(context, cluster).await;
-            return Err(failure);
+        Some(Err(error)) => {
+            let code = code(&error);
+            let after = ended(cluster).await;
+            let words = match error.aftermath() {
+                Some(_) => error.with_aftermath(after).to_string(),
+                None => format!("{error}; {after}"),
+            };
+            return Err(Failure::new(code, words));
         }
         None => {
             let end = end(cluster).await;
@@ -74,9 +82,11 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
         output::data(&json!(health).to_string());
     }
     if ill > 0 {
-        let failure = Failure::new(UNHEALTHY, format!("{ill} of {} workers are not healthy", health.len()));
-        tell_end(context, cluster).await;
-        return Err(failure);
+        let count = health.len();
+        let id = cluster.id().to_owned();
+        let after = ended(cluster).await;
+        let words = format!("{ill} of {count} workers of cluster {id} are not healthy; {after}");
+        return Err(Failure::new(UNHEALTHY, words));
     }
     stay(context, options, cluster, begun, interrupted).await
 }
@@ -169,7 +179,7 @@ async fn check(
     cluster: &SaturnCluster,
     options: &Up,
     shown: &Shown,
-) -> Result<BTreeMap<String, WorkerHealth>, Failure> {
+) -> Result<BTreeMap<String, WorkerHealth>, Error> {
     shown.say("connecting");
     let client = cluster.connect().await?;
     // A cluster that was there before has the workers that it has.
@@ -181,7 +191,7 @@ async fn check(
     cluster.wait_and_tell(&client, want, options.workers_deadline, told).await?;
     let health = match client.health(options.workers_deadline).await {
         Ok(health) => health,
-        Err(error) => return Err(cluster.diagnose(error).await.into()),
+        Err(error) => return Err(cluster.diagnose(error).await),
     };
     client.close().await;
     Ok(health)
@@ -208,17 +218,18 @@ async fn end(cluster: SaturnCluster) -> Result<GivenUp, Error> {
     cluster.close().await.map(|()| GivenUp::Closed { id })
 }
 
-/// Closes a cluster that was started for nothing, and says what became of it; in any case, if it may go on to cost.
-async fn tell_end(context: Context, cluster: SaturnCluster) {
+/// Closes a cluster that was started for nothing; what became of it. Says more, in any case, if it may go on to cost.
+async fn ended(cluster: SaturnCluster) -> Aftermath {
     match end(cluster).await {
         Ok(GivenUp::Left { id }) => {
-            output::say(
-                false,
-                &format!("cluster {id} is left running; end it with: dask-rs saturn down {id}"),
-            );
+            output::words(&format!("cluster {id} is left running; end it with: dask-rs saturn down {id}"));
+            Aftermath::Left
         }
-        Ok(_) => output::say(context.quiet, "the cluster was closed"),
-        Err(error) => output::say(false, &error.to_string()),
+        Ok(_) => Aftermath::Closed,
+        Err(error) => {
+            output::words(&error.to_string());
+            Aftermath::NotClosed
+        }
     }
 }
 
