@@ -1,33 +1,64 @@
 //! Being told to stop.
 
 /// Listens from now on for Ctrl-C, a polite kill and the end of the terminal; done when one of them has come.
-#[cfg(unix)]
 pub(crate) fn stopped() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{Signal, SignalKind, signal};
+    let mut stops = Stops::listen();
+    async move { stops.next().await }
+}
 
-    async fn next(signal: Option<Signal>) {
-        match signal {
-            Some(mut signal) => drop(signal.recv().await),
-            None => std::future::pending().await,
+/// Ctrl-C, a polite kill and the end of the terminal, one after another.
+#[cfg(unix)]
+pub(crate) struct Stops {
+    interrupt: Option<tokio::signal::unix::Signal>,
+    terminate: Option<tokio::signal::unix::Signal>,
+    hangup: Option<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Stops {
+    /// Listens from now on.
+    pub(crate) fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Self {
+            interrupt: signal(SignalKind::interrupt()).ok(),
+            terminate: signal(SignalKind::terminate()).ok(),
+            // Listening would undo what nohup has done.
+            hangup: if hangups_are_ignored() { None } else { signal(SignalKind::hangup()).ok() },
         }
     }
-    let interrupt = signal(SignalKind::interrupt()).ok();
-    let terminate = signal(SignalKind::terminate()).ok();
-    // Listening would undo what nohup has done.
-    let hangup = if hangups_are_ignored() { None } else { signal(SignalKind::hangup()).ok() };
-    async {
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        async fn next(signal: &mut Option<tokio::signal::unix::Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        }
         tokio::select! {
-            () = next(interrupt) => (),
-            () = next(terminate) => (),
-            () = next(hangup) => (),
+            () = next(&mut self.interrupt) => (),
+            () = next(&mut self.terminate) => (),
+            () = next(&mut self.hangup) => (),
         }
     }
 }
 
-/// Waits for Ctrl-C.
+/// Ctrl-C, again and again.
 #[cfg(not(unix))]
-pub(crate) fn stopped() -> impl Future<Output = ()> {
-    async { drop(tokio::signal::ctrl_c().await) }
+pub(crate) struct Stops;
+
+#[cfg(not(unix))]
+impl Stops {
+    /// Listens when it is waited for.
+    pub(crate) fn listen() -> Self {
+        Self
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        drop(tokio::signal::ctrl_c().await);
+    }
 }
 
 /// Whether this was started by something like nohup: the end of the terminal is not to matter.

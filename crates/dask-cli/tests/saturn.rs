@@ -151,13 +151,7 @@ struct Running {
 impl Running {
     fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let out = child.stdout.take().unwrap();
-        let (sender, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                drop(sender.send(line));
-            }
-        });
+        let lines = lines_of(child.stdout.take().unwrap());
         Self { child, lines, seen: Vec::new() }
     }
 
@@ -206,18 +200,21 @@ impl Running {
 
     /// The exit code and what was said.
     fn end(mut self) -> (i32, String) {
+        (self.status(), self.said())
+    }
+
+    fn status(&mut self) -> i32 {
         let begun = Instant::now();
-        let status = loop {
+        loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
+                return status.code().unwrap();
             }
             if begun.elapsed() > PATIENCE {
                 self.child.kill().unwrap();
                 panic!("it does not end: {:?}", self.seen);
             }
             std::thread::sleep(Duration::from_millis(50));
-        };
-        (status.code().unwrap(), self.said())
+        }
     }
 }
 
@@ -262,6 +259,53 @@ fn ctrl_c_closes_what_was_started() {
         said.contains(&id) && said.contains("may run and cost") && !said.contains("was closed"),
         "{said}"
     );
+}
+
+/// Lines from a program, as they come.
+fn lines_of(out: impl Read + Send + 'static) -> std::sync::mpsc::Receiver<String> {
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        BufReader::new(out).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+    });
+    lines
+}
+
+#[test]
+fn ctrl_c_again_does_not_wait_for_a_server_that_says_nothing() {
+    let silent = Duration::from_secs(3600);
+    // While the cluster starts, and while it is there.
+    for (fault, outcome, event, told) in [
+        (Fault::slow("/close", silent), Outcome::Never, "status", true),
+        (Fault::slow("/dask_clusters", silent).method("POST"), Outcome::Never, "", false),
+        (Fault::slow("/close", silent), Outcome::Ready, "ready", true),
+    ] {
+        let sizes = ["--worker-size", "large", "--scheduler-size", "large", "--request-timeout", "1h"];
+        let emulator = Emulator::builder().dask(false).delay(Duration::from_millis(20)).outcome(outcome);
+        let emulator = emulator.fault(fault).fault(Fault::slow("/csr", silent)).start().unwrap();
+        let mut up = Running::up(&emulator, &sizes);
+        let id = if told {
+            up.until(|line| line["event"] == event && line["id"].is_string())["id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        } else {
+            let begun = Instant::now();
+            while emulator.clusters().is_empty() && begun.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            "what was started".to_owned()
+        };
+        let said = lines_of(up.child.stderr.take().unwrap());
+        up.interrupt();
+        let first = said.recv_timeout(PATIENCE).unwrap();
+        assert!(first.contains(&id) && first.contains("Ctrl-C again leaves it running"), "{first}");
+        up.interrupt();
+        let last = said.recv_timeout(PATIENCE).unwrap();
+        assert!(last.contains("may be running, and cost"), "{last}");
+        let next = if told { format!("dask-rs saturn down {id}") } else { "dask-rs saturn list".to_owned() };
+        assert!(last.contains(&next), "{last}");
+        assert_eq!(up.status(), 3);
+    }
 }
 
 /// The command, which starts with hangups ignored, or not, whatever these tests were started by.

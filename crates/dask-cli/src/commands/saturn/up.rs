@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use dask_client::{Pem, WorkerHealth};
 use futures::StreamExt;
 use saturn_cloud::{
-    Aftermath, Backoff, ClusterOptions, Error, GivenUp, Resource, SaturnCluster, Verification,
+    Aftermath, Backoff, ClusterOptions, Error, GivenUp, Progress, Resource, SaturnCluster, Verification,
 };
 use serde_json::json;
 
@@ -18,7 +17,7 @@ use super::code;
 use super::shown::Shown;
 use crate::failure::{Failure, UNHEALTHY, UNUSABLE};
 use crate::output;
-use crate::signals::stopped;
+use crate::signals::Stops;
 
 /// No question is asked less often than this.
 const LEAST_OFTEN: Duration = Duration::from_secs(60);
@@ -30,17 +29,22 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     let begun = Instant::now();
     let mut starting = description(options)?.start();
     let shown = Shown::new(context, lines);
-    let mut interrupted = std::pin::pin!(stopped());
+    let mut stops = Stops::listen();
+    let mut id = None;
     let started = loop {
         tokio::select! {
             event = starting.next() => match event {
-                Some(event) => shown.event(&event),
+                Some(event) => {
+                    if let Progress::Status { id: Some(told), .. } = &event {
+                        id = Some(told.clone());
+                    }
+                    shown.event(&event);
+                }
                 None => break starting.await,
             },
-            () = &mut interrupted => {
-                shown.say("giving up");
-                let end = starting.cancel().await;
+            () = stops.next() => {
                 shown.end();
+                let end = unless_stopped(&mut stops, id.as_deref(), !options.keep, starting.cancel()).await?;
                 return Err(given_up(&end?));
             }
         }
@@ -48,14 +52,16 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     let cluster = started.inspect_err(|_| shown.end())?;
     let outcome = tokio::select! {
         outcome = check(&cluster, options, &shown) => Some(outcome),
-        () = &mut interrupted => None,
+        () = stops.next() => None,
     };
+    let id = cluster.id().to_owned();
+    let closes = cluster.closes_on_drop();
     shown.end();
     let health = match outcome {
         Some(Ok(health)) => health,
         Some(Err(error)) => {
             let code = code(&error);
-            let after = ended(cluster).await;
+            let after = unless_stopped(&mut stops, Some(&id), closes, ended(cluster)).await?;
             let words = match error.aftermath() {
                 Some(_) => error.with_aftermath(after).to_string(),
                 None => format!("{error}; {after}"),
@@ -63,7 +69,7 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
             return Err(Failure::new(code, words));
         }
         None => {
-            let end = end(cluster).await;
+            let end = unless_stopped(&mut stops, Some(&id), closes, end(cluster)).await?;
             return Err(end.map_or_else(Failure::from, |end| given_up(&end)));
         }
     };
@@ -83,12 +89,11 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     }
     if ill > 0 {
         let count = health.len();
-        let id = cluster.id().to_owned();
-        let after = ended(cluster).await;
+        let after = unless_stopped(&mut stops, Some(&id), closes, ended(cluster)).await?;
         let words = format!("{ill} of {count} workers of cluster {id} are not healthy; {after}");
         return Err(Failure::new(UNHEALTHY, words));
     }
-    stay(context, options, cluster, begun, interrupted).await
+    stay(context, options, cluster, begun, stops).await
 }
 
 fn description(options: &Up) -> Result<saturn_cloud::ClusterBuilder, Failure> {
@@ -209,6 +214,30 @@ fn given_up(end: &GivenUp) -> Failure {
     Failure::new(UNUSABLE, words)
 }
 
+/// Waits for the end of a cluster, which a server that says nothing can draw out, unless told to stop once more.
+async fn unless_stopped<T>(
+    stops: &mut Stops,
+    id: Option<&str>,
+    closes: bool,
+    ending: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let cluster = id.map_or_else(|| "what was started".to_owned(), |id| format!("cluster {id}"));
+    if closes {
+        output::words(&format!("closing {cluster}; Ctrl-C again leaves it running, and it may cost"));
+    }
+    tokio::select! {
+        biased;
+        ended = ending => Ok(ended),
+        () = stops.next() => {
+            let next = id.map_or_else(
+                || "find it with dask-rs saturn list".to_owned(),
+                |id| format!("end it with dask-rs saturn down {id}"),
+            );
+            Err(Failure::new(UNUSABLE, format!("given up; {cluster} may be running, and cost: {next}")))
+        }
+    }
+}
+
 /// Closes a cluster that was started for nothing.
 async fn end(cluster: SaturnCluster) -> Result<GivenUp, Error> {
     let id = cluster.id().to_owned();
@@ -239,7 +268,7 @@ async fn stay(
     options: &Up,
     mut cluster: SaturnCluster,
     begun: Instant,
-    interrupted: Pin<&mut impl Future<Output = ()>>,
+    mut stops: Stops,
 ) -> Result<u8, Failure> {
     let cost = cluster.cost_per_hour().map(|cost| format!(", about {cost:.2} USD/h")).unwrap_or_default();
     let Some(time) = options.close_after else {
@@ -255,10 +284,10 @@ async fn stay(
     output::say(context.quiet, &text);
     let died = tokio::select! {
         died = until_over(&cluster, options.poll, begun, time) => died,
-        () = interrupted => None,
+        () = stops.next() => None,
     };
     let id = cluster.id().to_owned();
-    let closed = cluster.close().await;
+    let closed = unless_stopped(&mut stops, Some(&id), true, cluster.close()).await?;
     if let Some(died) = died {
         let after = match closed {
             Ok(()) => "it was closed".to_owned(),
