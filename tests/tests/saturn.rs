@@ -156,7 +156,7 @@ async fn the_public_api_brings_up_the_newest_release() {
     };
     tokio::time::timeout(PATIENCE, settled).await.unwrap();
     let logs = cluster.logs(Some(Component::Scheduler), 1000).await.unwrap();
-    assert!(logs.iter().any(|line| line.content.contains("Scheduler at")), "{logs:?}");
+    assert!(logs.lines.iter().any(|line| line.content.contains("Scheduler at")), "{logs:?}");
     // Each connection has a certificate of its own.
     let requests = emulator.requests();
     assert_eq!(requests.iter().filter(|request| request.csr.is_some()).count(), 2);

@@ -441,6 +441,21 @@ fn a_cluster_is_attached_to_reset_and_reached_by_another_way() {
 }
 
 #[test]
+fn the_last_lines_of_a_log_are_shown_and_how_many_are_not() {
+    let emulator = Emulator::builder().dask(false);
+    let emulator =
+        (0..120).fold(emulator, |emulator, n| emulator.logged(format!("line {n}"))).start().unwrap();
+    run(&emulator, &["up", "--project-id", emulator.project_id(), "--keep"]);
+    let (id, _) = emulator.clusters().pop().unwrap();
+    let two = run(&emulator, &["logs", &id, "--lines", "2", "-o", "json"]);
+    let contents: Vec<Json> = lines(&two).into_iter().map(|line| line["content"].clone()).collect();
+    assert_eq!(contents, ["line 118", "line 119"]);
+    assert!(stderr(&two).contains("118 earlier lines are left out"), "{}", stderr(&two));
+    let all = run(&emulator, &["logs", &id, "-o", "json"]);
+    assert_eq!((lines(&all).len(), stderr(&all).as_str()), (120, ""));
+}
+
+#[test]
 fn what_runs_is_listed_and_everything_is_closed_only_when_that_is_meant() {
     let emulator = Emulator::builder().dask(false).start().unwrap();
     let sizes = run(&emulator, &["sizes"]);

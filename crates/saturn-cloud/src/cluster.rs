@@ -9,7 +9,7 @@ use dask_client::{Address, Client, ClientBuilder, Direct, ErrorKind, WorkerHealt
 use serde_json::{Map, Value};
 
 use crate::api::Saturn;
-use crate::api::public::{Component, LogLine};
+use crate::api::public::{Component, Logs};
 use crate::backoff::Backoff;
 use crate::builder::{ClusterBuilder, Target};
 use crate::certificates::{Identity, Verification};
@@ -364,11 +364,11 @@ impl SaturnCluster {
         self.surface.legacy(&self.saturn).scheduler_info(&self.id).await
     }
 
-    /// What the cluster has logged, of one component or of all, up to `most` lines.
+    /// What the cluster has logged last, of one component or of all: the last `most` lines.
     ///
     /// # Errors
     /// The server cannot be reached, refuses, or has no logs (servers before 2026).
-    pub async fn logs(&self, component: Option<Component>, most: usize) -> Result<Vec<LogLine>> {
+    pub async fn logs(&self, component: Option<Component>, most: usize) -> Result<Logs> {
         self.saturn.public().logs(&self.id, component, most).await
     }
 

@@ -89,7 +89,7 @@ mod watch;
 
 pub use api::Saturn;
 pub use api::legacy::{ClusterInfo, Created};
-pub use api::public::{Component, DaskCluster, LogLine, Resource, RuntimeSummary, WorkerCounts};
+pub use api::public::{Component, DaskCluster, LogLine, Logs, Resource, RuntimeSummary, WorkerCounts};
 pub use backoff::Backoff;
 pub use builder::ClusterBuilder;
 pub use certificates::Verification;

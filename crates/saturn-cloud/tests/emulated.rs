@@ -310,7 +310,7 @@ async fn the_public_api_creates_starts_lists_and_stops() {
     assert!(matches!(cluster.adapt(5, 1).await, Err(Error::BadOption { .. })));
     let id = cluster.id().to_owned();
     assert_eq!(saturn.public().runtime_summary(&id).await.unwrap().worker_summary.count, 2);
-    assert!(saturn.public().logs(&id, None, 10).await.unwrap().is_empty());
+    assert!(saturn.public().logs(&id, None, 10).await.unwrap().lines.is_empty());
     assert!(matches!(saturn.public().delete(&id, false).await, Err(Error::Server { status: 409, .. })));
     assert_eq!(saturn.public().restart(&id).await.unwrap().status, Status::Pending);
     cluster.close().await.unwrap();
@@ -328,6 +328,20 @@ async fn the_public_api_creates_starts_lists_and_stops() {
     assert_eq!(statuses(&emulator), [Status::Stopped]);
     saturn.public().delete(&id, false).await.unwrap();
     assert!(emulator.clusters().is_empty());
+}
+
+#[tokio::test]
+async fn the_last_lines_of_a_log_are_given_however_many_pages_it_has() {
+    use saturn_cloud::Component;
+    let emulator = (0..250).fold(bare(), |emulator, n| emulator.logged(format!("line {n}"))).start().unwrap();
+    let running = cluster(&emulator).start().await.unwrap();
+    for (most, first, left_out) in [(1, 249, 249), (120, 130, 130), (250, 0, 0), (usize::MAX, 0, 0)] {
+        let logs = running.logs(Some(Component::Scheduler), most).await.unwrap();
+        let expected: Vec<String> = (first..250).map(|n| format!("line {n}")).collect();
+        assert_eq!(logs.lines.into_iter().map(|line| line.content).collect::<Vec<_>>(), expected);
+        assert_eq!((logs.left_out, logs.is_cut), (left_out, false));
+    }
+    assert!(running.logs(Some(Component::Worker), 10).await.unwrap().lines.is_empty());
 }
 
 #[tokio::test]

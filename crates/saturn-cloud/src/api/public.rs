@@ -1,5 +1,6 @@
 //! The public API of 2026.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -208,6 +209,34 @@ pub struct LogLine {
     pub container_name: String,
 }
 
+/// The last lines of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Logs {
+    /// The lines, the newest last.
+    pub lines: Vec<LogLine>,
+    /// How many earlier lines there are.
+    pub left_out: usize,
+    /// The log is so long that later lines were not read.
+    pub is_cut: bool,
+}
+
+/// As many of the last lines as are wanted.
+struct Last {
+    lines: VecDeque<LogLine>,
+    most: usize,
+    left_out: usize,
+}
+
+impl Last {
+    fn extend(&mut self, lines: Vec<LogLine>) {
+        self.lines.extend(lines);
+        let many = self.lines.len().saturating_sub(self.most);
+        self.lines.drain(..many);
+        self.left_out = self.left_out.saturating_add(many);
+    }
+}
+
 #[derive(Deserialize)]
 struct ClusterPage {
     #[serde(default, deserialize_with = "null_as_default")]
@@ -384,19 +413,17 @@ impl<'a> Public<'a> {
         about(id, self.http.get(Dress::Public, &[id, "runtimesummary"]).send().await)?.json()
     }
 
-    /// What the cluster's parts have logged, of one component or of all (`GET …/{id}/logs`, page by page, up to
-    /// `most` lines).
+    /// What the cluster's parts have logged last, of one component or of all: the last `most` lines (`GET …/{id}/logs`, page
+    /// by page from the beginning, as the server has no other way; of a very long log the first hundred thousand lines).
     ///
     /// # Errors
     /// The server cannot be reached or refuses.
-    pub async fn logs(&self, id: &str, component: Option<Component>, most: usize) -> Result<Vec<LogLine>> {
-        let mut lines = Vec::new();
+    pub async fn logs(&self, id: &str, component: Option<Component>, most: usize) -> Result<Logs> {
+        let mut last = Last { lines: VecDeque::new(), most, left_out: 0 };
         let mut key: Option<String> = None;
         let time = self.time();
+        let mut is_cut = true;
         for _ in 0..MOST_PAGES {
-            if lines.len() >= most {
-                break;
-            }
             time.check("the logs")?;
             let request = self
                 .http
@@ -405,14 +432,16 @@ impl<'a> Public<'a> {
                 .query("page_size", PAGE)
                 .query_if("next_key", key.as_ref());
             let page: LogPage = about(id, request.send().await)?.json()?;
-            lines.extend(page.logs);
+            last.extend(page.logs);
             match page.next_key {
                 Some(next) if !next.is_empty() && Some(&next) != key.as_ref() => key = Some(next),
-                _ => break,
+                _ => {
+                    is_cut = false;
+                    break;
+                }
             }
         }
-        lines.truncate(most);
-        Ok(lines)
+        Ok(Logs { lines: last.lines.into(), left_out: last.left_out, is_cut })
     }
 }
 
@@ -435,6 +464,24 @@ mod tests {
         std::thread::sleep(Duration::from_millis(1));
         assert!(matches!(time.check("the logs"), Err(Error::RequestTimeout { .. })));
         assert!(Time { begun: Instant::now(), limit: Duration::MAX }.check("the logs").is_ok());
+    }
+
+    #[test]
+    fn the_last_lines_are_kept() {
+        let line = |n: usize| LogLine {
+            timestamp: String::new(),
+            content: n.to_string(),
+            pod_name: String::new(),
+            container_name: String::new(),
+        };
+        for (most, kept, left_out) in
+            [(0, "", 7), (3, "456", 4), (7, "0123456", 0), (usize::MAX, "0123456", 0)]
+        {
+            let mut last = Last { lines: VecDeque::new(), most, left_out: 0 };
+            [0..5, 5..5, 5..7].into_iter().for_each(|page| last.extend(page.map(line).collect()));
+            let text: String = last.lines.iter().map(|line| line.content.as_str()).collect();
+            assert_eq!((text.as_str(), last.left_out), (kept, left_out));
+        }
     }
 
     #[test]

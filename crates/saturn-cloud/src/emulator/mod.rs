@@ -172,6 +172,12 @@ impl EmulatorBuilder {
         self
     }
 
+    /// A line that every scheduler has logged before its own.
+    pub fn logged(mut self, line: impl Into<String>) -> Self {
+        self.config.logged.push(line.into());
+        self
+    }
+
     /// Who hears of the steps of starting real clusters.
     pub fn on_event(mut self, listen: Listener) -> Self {
         self.config.listen = state::Listen(Some(listen));

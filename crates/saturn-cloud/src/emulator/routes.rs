@@ -332,7 +332,8 @@ fn look(shared: &Shared, id: &str, what: &str, request: &Recorded) -> Outcome {
         }
         "logs" => {
             let wanted = request.query.get("component").map(String::as_str);
-            let logs = cluster.dask.as_ref().map(|dask| dask.logs()).unwrap_or_default();
+            let mut logs = cluster.dask.as_ref().map(|dask| dask.logs()).unwrap_or_default();
+            logs.insert(0, ("scheduler".to_owned(), shared.config.logged.join("\n")));
             let fits = |name: &str| wanted.is_none_or(|wanted| name.starts_with(wanted));
             let logs = logs.iter().filter(|(name, _)| fits(name));
             let lines: Vec<Value> = logs

@@ -191,6 +191,8 @@ pub(super) struct Config {
     pub(super) tells_address: Option<String>,
     pub(super) faults: Vec<Fault>,
     pub(super) most_workers: usize,
+    /// What every scheduler has logged to begin with.
+    pub(super) logged: Vec<String>,
     pub(super) listen: Listen,
 }
 
@@ -215,6 +217,7 @@ impl Default for Config {
             tells_address: None,
             faults: Vec::new(),
             most_workers: 8,
+            logged: Vec::new(),
             listen: Listen(None),
         }
     }

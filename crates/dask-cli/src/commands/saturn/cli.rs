@@ -207,7 +207,7 @@ pub(crate) struct Logs {
     /// Only of this part.
     #[arg(long, value_enum)]
     pub(crate) component: Option<Part>,
-    /// Lines at most.
+    /// How many of the last lines.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) lines: usize,
 }

@@ -126,13 +126,19 @@ pub(super) async fn logs(context: Context, options: &Logs) -> Result<u8, Failure
         Part::Scheduler => Component::Scheduler,
         Part::Worker => Component::Worker,
     });
-    let lines =
-        options.one.account.saturn()?.public().logs(&options.one.id, component, options.lines).await?;
-    for line in lines {
+    let logs = options.one.account.saturn()?.public().logs(&options.one.id, component, options.lines).await?;
+    if logs.left_out > 0 {
+        let words = format!("{} earlier lines are left out; --lines N shows more", logs.left_out);
+        output::say(context.quiet, &words);
+    }
+    for line in logs.lines {
         match context.json() {
             true => output::line(&json!(line)),
             false => output::data(&format!("{}  {}  {}", line.timestamp, line.pod_name, line.content)),
         }
+    }
+    if logs.is_cut {
+        output::say(false, "the log is too long: there are later lines, which were not read");
     }
     Ok(0)
 }
