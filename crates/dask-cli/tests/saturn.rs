@@ -365,6 +365,8 @@ fn ctrl_c_closes_while_waiting_for_workers_and_under_a_time_limit() {
     assert_eq!(parts["workers"]["count"], 3);
     let workers = up.until(|line| line["event"] == "workers" && line["workers"] == 1);
     assert_eq!(workers["wanted"], 3);
+    let warned = |line: &Json| line["text"].as_str().is_some_and(|text| text.contains("runs 1 at most"));
+    assert!(up.seen.iter().any(warned), "{:?}", up.seen);
     up.interrupt();
     let (code, said) = up.end();
     assert_eq!((code, statuses(&emulator)), (3, vec![Status::Closed]), "{said}");
@@ -557,6 +559,8 @@ fn the_emulator_runs_as_a_program_of_its_own() {
         "it is emulated",
         "--fail",
         "/logs=500",
+        "--most-workers",
+        "2",
     ]);
     let mut emulator = Running::start(emulate);
     let told = emulator.until(|line| line["url"].is_string());
@@ -569,11 +573,22 @@ fn the_emulator_runs_as_a_program_of_its_own() {
     };
     let project = told["project_id"].as_str().unwrap();
     let options = ["up", "--project-id", project, "--n-workers", "1", "--nthreads", "1", "--poll", "100ms"];
-    let mut up = Running::start(with(&options));
+    let mut up = Running::start(with(&[&options[..], &["--nprocs", "2"]].concat()));
     let last = up.event("up");
     assert!(up.seen.iter().any(|line| line["text"] == "it is emulated"));
     assert_eq!(up.end().0, 0);
     let id = last["id"].as_str().unwrap();
+    // One machine with two processes, which is as much as it has.
+    assert_eq!(last["health"].as_object().unwrap().len(), 2);
+    let status = || String::from_utf8_lossy(&with(&["status", id]).output().unwrap().stdout).into_owned();
+    assert!(status().contains("workers    1 of 1 run") && !status().contains("at most"), "{}", status());
+    assert_eq!(with(&["scale", id, "2"]).output().unwrap().status.code(), Some(0));
+    assert!(status().contains("workers    1 of 2 run"), "{}", status());
+    assert!(
+        status().contains("4 worker processes are asked for, and this emulator runs 2 at most"),
+        "{}",
+        status()
+    );
     assert_eq!(with(&["logs", id]).output().unwrap().status.code(), Some(3));
     assert_eq!(with(&["down", id]).output().unwrap().status.code(), Some(0));
     emulator.interrupt();

@@ -8,11 +8,35 @@ use super::state::{Outcome, Shared};
 use crate::options::ClusterOptions;
 use crate::status::Status;
 
+fn count(n: Option<u32>, default: u32) -> usize {
+    usize::try_from(n.unwrap_or(default)).unwrap_or(usize::MAX)
+}
+
+/// Worker processes that these options ask for.
+fn wanted(options: &ClusterOptions) -> usize {
+    count(options.n_workers, 1).saturating_mul(count(options.nprocs, 1))
+}
+
 /// Worker processes and threads of each that these options ask for, as far as this machine gives them.
 fn workers(options: &ClusterOptions, most: usize) -> (usize, usize) {
-    let count = |n: Option<u32>, default: u32| usize::try_from(n.unwrap_or(default)).unwrap_or(usize::MAX);
-    let processes = count(options.n_workers, 1).saturating_mul(count(options.nprocs, 1));
-    (processes.min(most), count(options.nthreads, 2).clamp(1, 64))
+    (wanted(options).min(most), count(options.nthreads, 2).clamp(1, 64))
+}
+
+/// What a user should know whose options ask for more than there is.
+pub(super) fn shortage(options: &ClusterOptions, most: usize) -> Option<String> {
+    let wanted = wanted(options);
+    (wanted > most).then(|| {
+        format!(
+            "{wanted} worker processes are asked for, and this emulator runs {most} at most (most_workers)"
+        )
+    })
+}
+
+/// Workers' machines that run if this many processes do: they are counted as they are asked for.
+pub(super) fn machines(processes: usize, options: &ClusterOptions) -> u32 {
+    let wanted = options.n_workers.unwrap_or(1);
+    let running = processes.div_ceil(count(options.nprocs, 1).max(1));
+    u32::try_from(running).unwrap_or(wanted).min(wanted)
 }
 
 /// Starts the processes of a cluster in the background; its status tells how far they are.
@@ -122,5 +146,20 @@ pub(super) async fn end(dask: Option<Arc<LocalCluster>>) {
         && let Err(error) = dask.stop().await
     {
         tracing::warn!(%error, "a cluster did not stop");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_machines_and_their_processes_are_counted_by_them() {
+        let options = ClusterOptions::new().n_workers(3).nprocs(2);
+        assert_eq!([0, 1, 2, 5, 6, 9].map(|processes| machines(processes, &options)), [0, 1, 1, 3, 3, 3]);
+        assert_eq!(machines(1, &ClusterOptions::new()), 1);
+        assert_eq!(workers(&options, 8).0, 6);
+        assert_eq!(shortage(&options, 6), None);
+        assert!(shortage(&options, 5).is_some_and(|text| text.contains("6 worker processes")));
     }
 }

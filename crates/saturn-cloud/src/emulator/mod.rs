@@ -43,6 +43,8 @@ use crate::settings::Settings;
 use crate::status::Status;
 use state::{Config, Shared};
 
+/// Worker processes of a cluster at most, unless more are allowed.
+pub const MOST_WORKERS: usize = 8;
 /// How long ending every cluster may take.
 const STOP: Duration = Duration::from_secs(60);
 
@@ -166,7 +168,8 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Worker processes of a cluster at most (default 8), whatever is asked for.
+    /// Worker processes of a cluster at most (default [`MOST_WORKERS`]), whatever is asked for; a cluster of which more are
+    /// asked for warns.
     pub fn most_workers(mut self, most: usize) -> Self {
         self.config.most_workers = most;
         self

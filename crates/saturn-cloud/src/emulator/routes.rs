@@ -143,7 +143,9 @@ fn create(shared: &Arc<Shared>, request: &Recorded) -> Outcome {
         Status::Running => Status::Ready,
         other => other.clone(),
     };
-    Ok(ok(&json!({ "id": id, "status": status, "warnings": cluster.warnings, "errors": cluster.errors })))
+    Ok(ok(
+        &json!({ "id": id, "status": status, "warnings": cluster.warnings(shared), "errors": cluster.errors }),
+    ))
 }
 
 /// Whose cluster a request of dask-saturn means.
@@ -171,7 +173,7 @@ fn create_public(
     }
     let id = insert(shared, format!("workspace {resource_id}"), options, Status::Stopped)?;
     let mut state = shared.lock();
-    Ok(json_reply(201, &find(&mut state, &id)?.describe(&shared.url)))
+    Ok(json_reply(201, &find(&mut state, &id)?.describe(shared)))
 }
 
 fn insert(shared: &Shared, owner: String, options: ClusterOptions, status: Status) -> Result<String, Reply> {
@@ -254,8 +256,7 @@ fn list(shared: &Shared, request: &Recorded) -> Outcome {
     let (start, size) = (number("next_key").unwrap_or(0), number("page_size").unwrap_or(100).clamp(1, 1000));
     let state = shared.lock();
     let known = state.order.iter().filter_map(|id| state.clusters.get(id));
-    let list: Vec<Value> =
-        known.skip(start).take(size).map(|cluster| cluster.describe(&shared.url)).collect();
+    let list: Vec<Value> = known.skip(start).take(size).map(|cluster| cluster.describe(shared)).collect();
     let next = start + list.len();
     let next = (next < state.order.len()).then(|| next.to_string());
     Ok(ok(&json!({ "dask_clusters": list, "next_key": next })))
@@ -265,7 +266,7 @@ fn single(shared: &Arc<Shared>, method: &str, id: &str, request: &Recorded) -> O
     match method {
         "GET" => {
             let mut state = shared.lock();
-            Ok(ok(&find(&mut state, id)?.describe(&shared.url)))
+            Ok(ok(&find(&mut state, id)?.describe(shared)))
         }
         "DELETE" => {
             let active = {
@@ -317,7 +318,7 @@ fn look(shared: &Shared, id: &str, what: &str, request: &Recorded) -> Outcome {
         }
         "runtimesummary" => {
             let wanted = cluster.options.n_workers.unwrap_or(1);
-            let alive = u32::try_from(alive).unwrap_or(wanted);
+            let alive = dask::machines(alive, &cluster.options);
             let pending = wanted.saturating_sub(alive);
             Ok(ok(&json!({
                 "name": cluster.owner,
@@ -411,7 +412,7 @@ fn act(shared: &Arc<Shared>, id: &str, what: &str, request: &Recorded) -> Outcom
             drop(state);
             end(shared, id, Status::Stopped)?;
             let mut state = shared.lock();
-            Ok(ok(&find(&mut state, id)?.describe(&shared.url)))
+            Ok(ok(&find(&mut state, id)?.describe(shared)))
         }
         "start" | "restart" => {
             let running = !cluster.status.is_over();
@@ -423,7 +424,7 @@ fn act(shared: &Arc<Shared>, id: &str, what: &str, request: &Recorded) -> Outcom
                 begin(shared, id)?;
             }
             let mut state = shared.lock();
-            Ok(ok(&find(&mut state, id)?.describe(&shared.url)))
+            Ok(ok(&find(&mut state, id)?.describe(shared)))
         }
         _ => Err(refuse(404, "Not Found")),
     }

@@ -216,7 +216,7 @@ impl Default for Config {
             certificate_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             tells_address: None,
             faults: Vec::new(),
-            most_workers: 8,
+            most_workers: super::MOST_WORKERS,
             logged: Vec::new(),
             listen: Listen(None),
         }
@@ -244,7 +244,15 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn describe(&self, url: &str) -> Value {
+    /// What a user should know about it.
+    pub(super) fn warnings(&self, shared: &Shared) -> Vec<String> {
+        let most = shared.config.most_workers;
+        let shortage = super::dask::shortage(&self.options, most).filter(|_| shared.config.dask);
+        self.warnings.iter().cloned().chain(shortage).collect()
+    }
+
+    pub(super) fn describe(&self, shared: &Shared) -> Value {
+        let url = &shared.url;
         let worker_size = self.options.worker_size.clone().unwrap_or_else(|| "medium".to_owned());
         let scheduler_size = self.options.scheduler_size.clone().unwrap_or_else(|| "medium".to_owned());
         json!({
@@ -265,7 +273,7 @@ impl Cluster {
             "image": "emulated",
             "created_at": self.created_at,
             "status": self.status,
-            "warnings": self.warnings,
+            "warnings": self.warnings(shared),
             "errors": self.errors,
             "url": format!("{url}/dashboard/{}", self.id),
             "owner": { "name": "emulated" },

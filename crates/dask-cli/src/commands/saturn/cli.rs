@@ -291,6 +291,9 @@ pub(crate) struct Emulate {
     /// Requests whose path ends like this fail, with this status: /csr=500; may be given again.
     #[arg(long = "fail", value_name = "PATH=STATUS")]
     pub(crate) faults: Vec<String>,
+    /// Worker processes of a cluster at most, whatever is asked for; a cluster of which more are asked for warns.
+    #[arg(long, value_name = "N", default_value_t = saturn_cloud::emulator::MOST_WORKERS)]
+    pub(crate) most_workers: usize,
     /// How long clients' certificates are valid.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) certificate_lifetime: Option<Duration>,

@@ -23,6 +23,7 @@ pub(super) async fn run(context: Context, options: cli::Emulate) -> Result<u8, F
         .dask(!options.without_dask)
         .port(options.port)
         .unreachable(options.unreachable)
+        .most_workers(options.most_workers)
         .outcome(match options.outcome {
             cli::Outcome::Ready => Outcome::Ready,
             cli::Outcome::Error => Outcome::Error(vec!["this cluster shall end in an error".to_owned()]),
