@@ -49,6 +49,14 @@ cluster.scale(1)
 cluster.adapt(1, 2)
 status = cluster.status
 workers = list(cluster.scheduler_info["workers"])
+first = cluster
+options.update(n_workers=1, worker_size="medium")
+cluster = SaturnCluster.reset(**options)
+with Client(cluster) as client:
+    after_reset = client.submit(lambda n: n * n, 3).result()
+first_status = first.status
 cluster.close()
-print(json.dumps({"log": Keep.lines, "total": total, "status": status, "id": cluster.dask_cluster_id,
-                  "workers": workers, "version": dask_saturn.__version__}))
+print(json.dumps({"log": Keep.lines, "total": total, "status": status, "first": first.dask_cluster_id,
+                  "first_status": first_status,
+                  "second": cluster.dask_cluster_id, "after_reset": after_reset, "workers": workers,
+                  "version": dask_saturn.__version__}))

@@ -42,6 +42,23 @@ async fn an_unknown_project_workspace_and_cluster_are_named() {
 }
 
 #[tokio::test]
+async fn a_cluster_belongs_to_what_it_was_made_for() {
+    let emulator = bare().start().unwrap();
+    let (deployment, job) = (emulator.deployment_id().to_owned(), emulator.job_id().to_owned());
+    for (resource, unknown) in [
+        (Resource::Deployment(deployment.clone()), Resource::Deployment(job.clone())),
+        (Resource::Job(job), Resource::Job(deployment)),
+    ] {
+        let running = cluster(&emulator).resource(resource.clone()).start().await.unwrap();
+        let made = running.saturn().public().get(running.id()).await.unwrap();
+        assert_eq!(made.resource(), Some(resource));
+        // The id is one of another kind.
+        let error = cluster(&emulator).resource(unknown).start().await.unwrap_err();
+        assert!(matches!(&error, Error::UnknownResource { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_url_is_told_by_what_answers_there() {
     let emulator = bare().fault(Fault::page("/info", 200).times(1)).start().unwrap();
     let error = cluster(&emulator).start().await.unwrap_err();

@@ -1,7 +1,7 @@
 //! A stand-in for Saturn Cloud on this machine: its HTTP API, with real Dask clusters of any release behind a proxy that
 //! ends TLS, picks the cluster by the name asked for (SNI), and demands a client certificate of the cluster's authority.
 //!
-//! It serves loopback only and knows one project, one workspace and one token. Clusters are those of `dask-local`; sizes
+//! It serves loopback only and knows one project, one workspace, one deployment, one job and one token. Clusters are those of `dask-local`; sizes
 //! and prices are made up. Every request and every connection is recorded, and whatever can go wrong at the real service
 //! can be made to go wrong here.
 //!
@@ -97,6 +97,18 @@ impl EmulatorBuilder {
     /// The workspace that is known.
     pub fn workspace_id(mut self, id: impl Into<String>) -> Self {
         self.config.workspace_id = id.into();
+        self
+    }
+
+    /// The deployment that is known.
+    pub fn deployment_id(mut self, id: impl Into<String>) -> Self {
+        self.config.deployment_id = id.into();
+        self
+    }
+
+    /// The job that is known.
+    pub fn job_id(mut self, id: impl Into<String>) -> Self {
+        self.config.job_id = id.into();
         self
     }
 
@@ -252,6 +264,16 @@ impl Emulator {
     /// The workspace that it knows.
     pub fn workspace_id(&self) -> &str {
         &self.shared.config.workspace_id
+    }
+
+    /// The deployment that it knows.
+    pub fn deployment_id(&self) -> &str {
+        &self.shared.config.deployment_id
+    }
+
+    /// The job that it knows.
+    pub fn job_id(&self) -> &str {
+        &self.shared.config.job_id
     }
 
     /// The port of every scheduler's address.

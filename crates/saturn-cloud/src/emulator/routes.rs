@@ -168,10 +168,17 @@ fn create_public(
     let [(kind, resource_id)] = resource.iter().collect::<Vec<_>>()[..] else {
         return Err(refuse(422, "resource has exactly one of workspace_id, deployment_id, job_id"));
     };
-    if kind != "workspace_id" || *resource_id != shared.config.workspace_id {
-        return Err(refuse(404, format!("{} {resource_id} not found", kind.trim_end_matches("_id"))));
+    let known = match kind.as_str() {
+        "workspace_id" => &shared.config.workspace_id,
+        "deployment_id" => &shared.config.deployment_id,
+        "job_id" => &shared.config.job_id,
+        _ => return Err(refuse(422, format!("{kind} is not the id of a resource"))),
+    };
+    let kind = kind.trim_end_matches("_id");
+    if resource_id != known {
+        return Err(refuse(404, format!("{kind} {resource_id} not found")));
     }
-    let id = insert(shared, format!("workspace {resource_id}"), options, Status::Stopped)?;
+    let id = insert(shared, format!("{kind} {resource_id}"), options, Status::Stopped)?;
     let mut state = shared.lock();
     Ok(json_reply(201, &find(&mut state, &id)?.describe(shared)))
 }

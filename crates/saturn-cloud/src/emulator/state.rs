@@ -180,6 +180,8 @@ pub(super) struct Config {
     pub(super) expired: Vec<String>,
     pub(super) project_id: String,
     pub(super) workspace_id: String,
+    pub(super) deployment_id: String,
+    pub(super) job_id: String,
     pub(super) delay: Duration,
     pub(super) warnings: Vec<String>,
     pub(super) outcome: Outcome,
@@ -206,6 +208,8 @@ impl Default for Config {
             expired: Vec::new(),
             project_id: "a753517c0d4b40b598823cb759a83f50".to_owned(),
             workspace_id: "b862e5e0c0c24a42b4b9b0dbe4b6c8a1".to_owned(),
+            deployment_id: "d1f07c6a9e5b4b0c8a3d2e4f60718293".to_owned(),
+            job_id: "e27c90b4f1a84d7f9b6c5a4938271605".to_owned(),
             delay: Duration::ZERO,
             warnings: Vec::new(),
             outcome: Outcome::Ready,
@@ -226,7 +230,7 @@ impl Default for Config {
 /// A cluster that was asked for.
 pub(super) struct Cluster {
     pub(super) id: String,
-    /// Whose it is: the project's, the token's or the workspace's.
+    /// Whose it is: the project's, the token's, the workspace's, the deployment's or the job's.
     pub(super) owner: String,
     pub(super) options: ClusterOptions,
     pub(super) status: Status,
@@ -277,8 +281,8 @@ impl Cluster {
             "errors": self.errors,
             "url": format!("{url}/dashboard/{}", self.id),
             "owner": { "name": "emulated" },
-            "deployment_id": null,
-            "job_id": null,
+            "deployment_id": self.owner.strip_prefix("deployment "),
+            "job_id": self.owner.strip_prefix("job "),
             "workspace_id": self.owner.strip_prefix("workspace "),
         })
     }

@@ -68,6 +68,8 @@ pub(super) async fn run(context: Context, options: cli::Emulate) -> Result<u8, F
         "token": emulator.token(),
         "project_id": emulator.project_id(),
         "workspace_id": emulator.workspace_id(),
+        "deployment_id": emulator.deployment_id(),
+        "job_id": emulator.job_id(),
         "scheduler_port": emulator.scheduler_port(),
     }));
     let text = format!(
