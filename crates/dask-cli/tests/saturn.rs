@@ -39,7 +39,7 @@ fn stderr(output: &Output) -> String {
 fn from_nothing_to_healthy_and_down_again() {
     let emulator = Emulator::builder().warning("prices are high").start().unwrap();
     let options = ["--project-id", emulator.project_id(), "--n-workers", "2", "--worker-size", "8xlarge"];
-    let more = ["--scheduler-size", "2xlarge", "--nthreads", "1", "--poll", "200ms"];
+    let more = ["--scheduler-size", "2xlarge", "--nthreads", "1", "--poll", "200ms", "--tls-verify", "name"];
     let up = run(&emulator, &[&["up"], &options[..], &more[..]].concat());
     assert_eq!(up.status.code(), Some(0), "{}", stderr(&up));
     let events = lines(&up);
@@ -92,6 +92,7 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
         (bare().delay(delay).chain(Chain::Foreign), &[], 2, "did not sign"),
         (bare().outcome(Outcome::Never), &["--deadline", "500ms"], 4, "it was closed"),
         (bare().delay(delay).tells_address("tcp://10.0.23.16:8786"), &[], 2, "not encrypted"),
+        (bare().delay(delay).certificate_name("dask-internal"), &["--tls-verify", "name"], 2, "another name"),
         (
             bare().delay(delay).certificate_lifetime(Duration::ZERO),
             &[],
@@ -139,6 +140,66 @@ fn each_failure_has_its_exit_code_and_leaves_nothing_running() {
     let nowhere =
         command(&emulator, &["sizes"]).env("SATURN_BASE_URL", "http://127.0.0.1:1").output().unwrap();
     assert_eq!(nowhere.status.code(), Some(2), "{}", stderr(&nowhere));
+}
+
+#[test]
+fn a_token_is_read_from_a_file() {
+    let emulator = Emulator::builder().dask(false).start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token.json");
+    let sizes = || {
+        let mut command = command(&emulator, &["sizes", "--token-file"]);
+        command.arg(&file).env_remove("SATURN_TOKEN").output().unwrap()
+    };
+    std::fs::write(&file, serde_json::json!({ "token": emulator.token() }).to_string()).unwrap();
+    assert_eq!(sizes().status.code(), Some(0), "{}", stderr(&sizes()));
+    for text in ["{}", "no JSON"] {
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(sizes().status.code(), Some(1), "{text}");
+        assert!(stderr(&sizes()).contains("token.json"), "{}", stderr(&sizes()));
+    }
+}
+
+#[test]
+fn a_cluster_is_made_for_a_deployment_or_a_job() {
+    let emulator = Emulator::builder().dask(false).start().unwrap();
+    for (option, field, id) in [
+        ("--deployment-id", "deployment_id", emulator.deployment_id()),
+        ("--job-id", "job_id", emulator.job_id()),
+    ] {
+        // There is no scheduler behind the door.
+        let up = run(&emulator, &["up", option, id, "--keep", "--poll", "50ms"]);
+        assert_eq!(up.status.code(), Some(2), "{}", stderr(&up));
+        let (cluster, status) = emulator.clusters().pop().unwrap();
+        assert_eq!(status, Status::Running);
+        let made = lines(&run(&emulator, &["status", &cluster, "-o", "json"]));
+        assert_eq!(made[0][field], id, "{made:?}");
+        let unknown = run(&emulator, &["up", option, "nope"]);
+        assert_eq!(unknown.status.code(), Some(3));
+        assert!(stderr(&unknown).contains("\"nope\""), "{}", stderr(&unknown));
+    }
+    assert_eq!(emulator.clusters().len(), 2);
+}
+
+#[test]
+fn a_scheduler_without_encryption_is_used_if_that_is_allowed() {
+    let mut local = Command::new(env!("CARGO_BIN_EXE_dask-rs"));
+    local.args(["local", "up", "--workers", "1", "--threads", "1"]);
+    let mut local = Running::start(local);
+    let told = local.until(|line| line["scheduler"].is_string());
+    let scheduler = told["scheduler"].as_str().unwrap().strip_prefix("tcp://").unwrap().to_owned();
+    let emulator = Emulator::builder().dask(false).tells_address("tcp://scheduler.example:8786");
+    let emulator = emulator.delay(Duration::from_millis(20)).start().unwrap();
+    let way = ["--connect-via", scheduler.as_str()];
+    let mut refused = Running::up(&emulator, &way);
+    assert_eq!(refused.status(), 2);
+    assert!(refused.said().contains("not encrypted"));
+    let mut up = Running::up(&emulator, &[&way[..], &["--allow-unencrypted"]].concat());
+    let last = up.event("up");
+    assert_eq!((&last["scheduler"], up.end().0), (&"tcp://scheduler.example:8786".into(), 0));
+    assert_eq!(last["health"].as_object().unwrap().len(), 1, "{last}");
+    local.interrupt();
+    assert_eq!(local.end().0, 0);
 }
 
 /// A command that is under way.
