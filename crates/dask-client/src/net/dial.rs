@@ -572,6 +572,64 @@ mod tests {
         assert!(error.to_string().contains("TLS handshake"), "{error}");
     }
 
+    /// Gives settings once.
+    #[cfg(feature = "tls")]
+    #[derive(Debug)]
+    struct NoMore(std::sync::atomic::AtomicBool);
+
+    #[cfg(feature = "tls")]
+    impl crate::TlsSource for NoMore {
+        fn tls(
+            &self,
+        ) -> futures::future::BoxFuture<'_, Result<crate::FreshTls, Box<dyn std::error::Error + Send + Sync>>>
+        {
+            let asked = self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
+            Box::pin(async move {
+                if asked {
+                    return Err("the authority sleeps".into());
+                }
+                let ca = rcgen::generate_simple_self_signed(["ca".to_owned()])?.cert.pem();
+                Ok(crate::FreshTls::new(crate::TlsConfig::new().ca(ca)))
+            })
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test]
+    async fn only_a_refusal_makes_a_certificate_useless() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        // A fatal alert about an expired certificate, and nothing at all.
+        for (answer, second) in
+            [(&[0x15, 3, 3, 0, 2, 2, 45][..], "the authority sleeps"), (&[], "during the TLS handshake")]
+        {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let peer: Address = format!("tls://{}", listener.local_addr().unwrap()).parse().unwrap();
+            let serve = async {
+                loop {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    drop(stream.read(&mut [0; 4096]).await);
+                    drop(stream.write_all(answer).await);
+                    drop(stream.shutdown().await);
+                }
+            };
+            let source = Arc::new(NoMore(std::sync::atomic::AtomicBool::new(false)));
+            let dialer = crate::Client::builder()
+                .tls_source(source)
+                .connect_timeout(Duration::from_secs(60))
+                .dialer()
+                .unwrap();
+            let twice = async {
+                drop(dialer.open(&peer).await.unwrap_err());
+                dialer.open(&peer).await.unwrap_err().to_string()
+            };
+            let error = tokio::select! {
+                error = twice => error,
+                () = serve => return,
+            };
+            assert!(error.contains(second), "{error}");
+        }
+    }
+
     #[tokio::test]
     async fn a_slow_server_of_another_encoding_is_dialled_again() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
