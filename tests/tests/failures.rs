@@ -142,6 +142,19 @@ async fn tasks_whose_data_is_really_lost() {
     .await;
 }
 
+/// Modules whose `fail` raises, and what Python prints of it.
+const SAID: &[(&str, &str)] = &[
+    ("def fail():\n    raise RuntimeError(ValueError('inner'))", "RuntimeError: inner"),
+    (
+        "def fail():\n    try:\n        {}['k']\n    except KeyError as e:\n        raise RuntimeError('failed', e)",
+        "RuntimeError: ('failed', KeyError('k'))",
+    ),
+    (
+        "class Own(Exception):\n    pass\ndef fail():\n    raise RuntimeError('failed', Own(1, 'x'))",
+        "RuntimeError: ('failed', Own(1, 'x'))",
+    ),
+];
+
 #[tokio::test]
 async fn exceptions_come_whole_and_each_sort_has_its_kind() {
     on_each_release(
@@ -185,6 +198,13 @@ async fn exceptions_come_whole_and_each_sort_has_its_kind() {
                 assert_eq!(refused.notes, notes);
             } else {
                 assert_eq!(chain, ["ValueError"]);
+            }
+
+            // An exception that is an argument of another one.
+            for (module, title) in SAID {
+                let call = python_module(module, "fail");
+                let error = client.call::<()>(call).await.unwrap_err();
+                assert_eq!(error.python().unwrap().title(), *title);
             }
 
             // Modules that are missing: on the worker, or where the scheduler reads the graph.

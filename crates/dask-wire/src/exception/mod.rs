@@ -1,5 +1,6 @@
 //! Exceptions that Python raised, read without Python.
 
+mod inner;
 mod print;
 mod read;
 mod repr;

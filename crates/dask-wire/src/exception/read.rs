@@ -265,8 +265,9 @@ impl Reader {
                 .map(|note| note.as_str().map_or_else(|| format!("{note:?}"), str::to_owned))
                 .collect()
         });
+        let attribute = |name: &str| attributes.iter().find(|(of, _)| of == name).map(|(_, value)| value);
         Some(PythonError {
-            message: text::message(&module, &class, &args, &attributes),
+            message: text::message(&module, &class, &args, &attribute),
             module,
             class,
             args,

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use dask_pickle::Value as Python;
 
+use super::inner::Inner;
+
 /// Nesting that is shown.
 const MAX_DEPTH: usize = 20;
 
@@ -21,7 +23,7 @@ pub(super) fn str_of(value: &Python) -> String {
     match value {
         Python::Str(text) => text.clone(),
         Python::Surrogates(text) => String::from_utf8_lossy(text).into_owned(),
-        value => repr(value),
+        value => Inner::of(value).map_or_else(|| repr(value), |inner| inner.message()),
     }
 }
 
@@ -116,36 +118,19 @@ fn write_repr(out: &mut String, value: &Python, room: usize) {
                 text_repr(out, &address);
                 out.push('>');
             }
-            // An exception shows its arguments; tblib's function has its class and arguments as its own.
-            None if object.class.starts_with("tblib.pickling_support.unpickle_exception") => {
-                let parts = object.args.items().unwrap_or_default();
-                let class = match parts.first() {
-                    Some(Python::Global { qualname, .. }) => qualname.as_str(),
-                    _ => "Exception",
-                };
-                exception(out, class, parts.get(1).and_then(|args| args.get("args").or(Some(args))), room);
-            }
-            None if object.class.starts_with("builtins.") && is_error(&object.class) => {
-                let class = object.class.strip_prefix("builtins.").unwrap_or_default();
-                exception(out, class, Some(&object.args), room);
-            }
             None => {
+                if let Some(inner) = Inner::of(value) {
+                    out.push_str(inner.name());
+                    out.push('(');
+                    write_all(out, inner.args(), room);
+                    out.push(')');
+                    return;
+                }
                 let class = if object.class.is_empty() { "unknown" } else { &object.class };
                 _ = write!(out, "<{class} object>");
             }
         },
     }
-}
-
-fn is_error(class: &str) -> bool {
-    class.ends_with("Error") || class.ends_with("Exception") || class.ends_with("Exit")
-}
-
-fn exception(out: &mut String, class: &str, args: Option<&Python>, room: usize) {
-    out.push_str(class);
-    out.push('(');
-    write_all(out, args.and_then(Python::items).unwrap_or_default(), room);
-    out.push(')');
 }
 
 /// The shortest digits that give the same float, as Python writes them.

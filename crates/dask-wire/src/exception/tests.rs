@@ -148,3 +148,64 @@ fn an_exception_inside_of_itself_ends() {
     let error = PythonError::from_payloads(Some(&Payload::bytes(&b"\x80\x02K\x05K\x05\x85R."[..])), None);
     assert!(error.opaque, "{error}");
 }
+
+/// `RuntimeError(…)` with these arguments.
+fn raised(args: Vec<Python>) -> PythonError {
+    let call = dask_pickle::Reduce {
+        callable: dask_pickle::Global::of("builtins", "RuntimeError"),
+        args: dask_pickle::Tuple(args),
+    };
+    PythonError::from_payloads(Some(&Payload::bytes(dask_pickle::to_vec(&call).unwrap())), None)
+}
+
+/// A value that is made by a call.
+fn made(module: &str, name: &str, args: Vec<Python>) -> Python {
+    let call = dask_pickle::Reduce {
+        callable: dask_pickle::Global::of(module, name),
+        args: dask_pickle::Tuple(args),
+    };
+    let tree = dask_pickle::read(dask_pickle::to_vec(&call).unwrap(), Vec::new(), &Default::default());
+    Python::from_view(tree.unwrap().root()).unwrap()
+}
+
+#[test]
+fn an_exception_as_an_argument_says_what_it_says() {
+    let text = |text: &str| Python::Str(text.to_owned());
+    let class = |name: &str| Python::Global { module: "builtins".into(), qualname: name.into() };
+    let args = |args: &[Python]| Python::Tuple(args.to_vec());
+    let dict = |pairs: Vec<(&str, Python)>| {
+        Python::Dict(pairs.into_iter().map(|(name, value)| (text(name), value)).collect())
+    };
+    let tblib = "tblib.pickling_support";
+    // Alone, and as older and newer releases of tblib pickle it.
+    let each = |name: &str, of: &[Python]| {
+        [
+            made("builtins", name, of.to_vec()),
+            made(tblib, "unpickle_exception", vec![class(name), args(of), Python::None, Python::None]),
+            made(
+                tblib,
+                "unpickle_exception_with_attrs",
+                vec![class(name), dict(vec![("__dict__", dict(Vec::new())), ("args", args(of))])],
+            ),
+        ]
+    };
+    for inner in each("ValueError", &[text("inner")]) {
+        let lone = raised(vec![inner.clone()]);
+        assert_eq!(lone.title(), "RuntimeError: inner");
+        let beside = raised(vec![text("failed"), inner.clone()]);
+        assert_eq!(beside.title(), "RuntimeError: ('failed', ValueError('inner'))");
+        let listed = raised(vec![Python::List(vec![inner])]);
+        assert_eq!(listed.title(), "RuntimeError: [ValueError('inner')]");
+    }
+    for inner in each("KeyError", &[text("k")]) {
+        assert_eq!(raised(vec![inner]).title(), "RuntimeError: 'k'");
+    }
+    let missing = [Python::Int(2), text("No such file or directory"), text("/x")];
+    for inner in each("FileNotFoundError", &missing) {
+        assert_eq!(
+            raised(vec![inner.clone()]).title(),
+            "RuntimeError: [Errno 2] No such file or directory: '/x'"
+        );
+        assert_eq!(repr(&inner), "FileNotFoundError(2, 'No such file or directory')");
+    }
+}

@@ -6,12 +6,16 @@ use super::repr::{repr, str_of, tuple};
 use super::{PythonError, TraceFrame};
 
 /// What `str` gives for an exception.
-pub(super) fn message(module: &str, class: &str, args: &[Python], attributes: &[(String, Python)]) -> String {
-    let attribute = |name: &str| attributes.iter().find(|(of, _)| of == name).map(|(_, value)| value);
+pub(super) fn message<'a>(
+    module: &str,
+    class: &str,
+    args: &'a [Python],
+    attribute: &dyn Fn(&str) -> Option<&'a Python>,
+) -> String {
     let special = if module == "builtins" || class.ends_with("ExceptionGroup") {
-        builtin(class, args, &attribute)
+        builtin(class, args, attribute)
     } else if module == "distributed" || module.starts_with("distributed.") {
-        distributed(class, args, &attribute)
+        distributed(class, args, attribute)
     } else if module == "subprocess" && class == "CalledProcessError" {
         match args {
             [code, command, ..] => {
@@ -45,24 +49,7 @@ fn builtin<'a>(
             [key] => Some(repr(key)),
             _ => None,
         },
-        "OSError"
-        | "IOError"
-        | "EnvironmentError"
-        | "BlockingIOError"
-        | "ChildProcessError"
-        | "ConnectionError"
-        | "BrokenPipeError"
-        | "ConnectionAbortedError"
-        | "ConnectionRefusedError"
-        | "ConnectionResetError"
-        | "FileExistsError"
-        | "FileNotFoundError"
-        | "InterruptedError"
-        | "IsADirectoryError"
-        | "NotADirectoryError"
-        | "PermissionError"
-        | "ProcessLookupError"
-        | "TimeoutError" => os_error(args, attribute),
+        class if OS_ERRORS.contains(&class) => os_error(args, attribute),
         "UnicodeDecodeError" => {
             let [encoding, Python::Bytes(bytes), start, end, reason, ..] = args else { return None };
             let (start, end) = (start.as_i64()?, end.as_i64()?);
@@ -122,6 +109,33 @@ fn builtin<'a>(
         "ImportError" | "ModuleNotFoundError" => args.first().map(str_of).filter(|_| args.len() == 1),
         _ => None,
     }
+}
+
+/// Python's own classes of errors of the system.
+const OS_ERRORS: &[&str] = &[
+    "OSError",
+    "IOError",
+    "EnvironmentError",
+    "BlockingIOError",
+    "ChildProcessError",
+    "ConnectionError",
+    "BrokenPipeError",
+    "ConnectionAbortedError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "FileExistsError",
+    "FileNotFoundError",
+    "InterruptedError",
+    "IsADirectoryError",
+    "NotADirectoryError",
+    "PermissionError",
+    "ProcessLookupError",
+    "TimeoutError",
+];
+
+/// Whether `str` of a class is that of errors of the system.
+pub(super) fn is_os_error(module: &str, class: &str) -> bool {
+    module == "builtins" && OS_ERRORS.contains(&class)
 }
 
 /// Errors of the system: `[Errno 2] No such file or directory: 'x'`.
