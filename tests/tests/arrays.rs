@@ -135,7 +135,7 @@ async fn arrays_of_every_type_and_layout_go_both_ways() {
         let mut wrong: Vec<Future<Vec<String>>> = Vec::new();
         for (at, (array, (dtype, shape, data))) in arrays.iter().zip(&described).enumerate() {
             assert_eq!(
-                (form(array.dtype()), array.shape(), &*array.to_c_bytes()),
+                (form(array.dtype()), array.shape(), &*array.to_c_bytes()?),
                 (dtype.clone(), shape.as_slice(), data.as_slice()),
                 "{at}"
             );
@@ -287,6 +287,42 @@ async fn arrays_of_the_crate_ndarray_are_arguments_and_results() {
         let check = python("return v.dtype.str + repr(v.tolist())");
         let text: String = client.call(check.kwarg("v", NdArray::from_slice(&halves, [2])?)).await?;
         assert_eq!(text, "<f2[0.5, -2.0]");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_and_repeated_elements_are_read_as_they_lie() {
+    on_each_release(async |_, client| {
+        let call = |text: &str| python(&format!("import numpy\nreturn {text}"));
+        let records = "numpy.rec.array([(1, 2.5)], dtype=[('a', 'i4'), ('b', 'f8')])";
+        assert_eq!(client.call::<Vec<(i32, f64)>>(call(records)).await?, [(1, 2.5)]);
+        let (whole, first): (NdArray, NdArray) =
+            client.call(call(&format!("({records}, {records}[0])"))).await?;
+        assert_eq!((whole.shape(), whole.dtype()), (&[1][..], first.dtype()));
+        let gathered: Gathered = client.call(call(records)).await?;
+        let sum: f64 = client.call(python("return float(x['b'][0])").kwarg("x", &gathered)).await?;
+        assert_eq!(sum, 2.5);
+
+        // More elements than the limit, of four bytes.
+        let wide = "numpy.broadcast_to(numpy.float32(1.5), (5000, 5000))";
+        let gathered: Gathered = client.call(call(wide)).await?;
+        let array: NdArray = client.call(call(wide)).await?;
+        assert_eq!((array.shape(), array.data().len()), (&[5000, 5000][..], 4));
+        let error = client.call::<Vec<Vec<f32>>>(call(wide)).await.unwrap_err();
+        assert!(error.to_string().contains("pickle_limits"), "{error}");
+        let scattered: Future<NdArray> = client.scatter(Data::array(&array)).await?;
+        let last = |x: &dyn Fn(dask_client::Call) -> dask_client::Call| {
+            x(python("return [x.shape[0], float(x[-1, -1])]"))
+        };
+        for call in [
+            last(&|call| call.kwarg("x", &gathered)),
+            last(&|call| call.kwarg("x", &array)),
+            last(&|call| call.kwarg("x", &scattered)),
+        ] {
+            assert_eq!(client.call::<(i64, f64)>(call).await?, (5000, 1.5));
+        }
         Ok(())
     })
     .await;

@@ -150,8 +150,8 @@ const SAID: &[(&str, &str)] = &[
         "RuntimeError: ('failed', KeyError('k'))",
     ),
     (
-        "class Own(Exception):\n    pass\ndef fail():\n    raise RuntimeError('failed', Own(1, 'x'))",
-        "RuntimeError: ('failed', Own(1, 'x'))",
+        "class OwnError(Exception):\n    pass\ndef fail():\n    raise RuntimeError('failed', OwnError(1, 'x'))",
+        "RuntimeError: ('failed', OwnError(1, 'x'))",
     ),
 ];
 

@@ -62,7 +62,8 @@ pub(crate) fn class_made(module: &str, maker: &str, args: View<'_>) -> Option<St
         }
         ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Some("numpy.ndarray".to_owned()),
         ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => {
-            let code = args.item(0)?.object()?.args().item(0)?.as_str()?;
+            let code = args.item(0)?.object()?.args().item(0)?;
+            let Some(code) = code.as_str() else { return named(code) };
             let code = code.trim_start_matches(['<', '>', '|', '=']);
             let (kind, size) = code.split_at_checked(1)?;
             let bits = size.parse::<u32>().ok().and_then(|size| size.checked_mul(8));

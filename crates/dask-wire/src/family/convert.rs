@@ -88,8 +88,8 @@ fn spend(left: &mut usize, cost: usize) -> Result<(), String> {
 fn spend_array(left: &mut usize, array: &NdArray) -> Result<(), String> {
     spend(left, array.parts()).map_err(|_| {
         format!(
-            "its {} elements are too many for the limit of {} items as Python values; read it as NdArray, or as a Vec of \
-             numbers",
+            "its {} elements are too many for the limit of {} items as Python values (see `pickle_limits`); read it as \
+             NdArray, or as a Vec of numbers",
             array.len(),
             array.limit(),
         )
@@ -108,16 +108,16 @@ fn value_within(decoded: &Decoded, left: &mut usize) -> Result<Python, String> {
         Decoded::ByteArray(data) => Ok(Python::ByteArray(data.clone())),
         Decoded::Array(array) => {
             spend_array(left, array)?;
-            Ok(array.to_value())
+            array.to_value().map_err(|error| error.to_string())
         }
         Decoded::MaskedArray(array) => {
             spend_array(left, &array.data)?;
-            Ok(array.to_value())
+            array.to_value().map_err(|error| error.to_string())
         }
         Decoded::Memoryview { data, .. } | Decoded::ArrayArray { data, .. } => match decoded.to_array() {
             Ok(array) => {
                 spend_array(left, &array)?;
-                Ok(array.to_value())
+                array.to_value().map_err(|error| error.to_string())
             }
             Err(_) => bytes(data),
         },
@@ -213,7 +213,7 @@ fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, Stri
             }
             let array = NdArray::from_view(view).map_err(|error| error.to_string())?;
             spend_array(left, &array)?;
-            array.to_value()
+            array.to_value().map_err(|error| error.to_string())?
         }
         _ => {
             let value = Python::from_view(view).map_err(|error| error.to_string())?;
@@ -314,7 +314,8 @@ impl Decoded {
                 "w" => "U1",
                 _ => return Err(ArrayError::DType(format!("{code:?} is no format of numbers"))),
             };
-            NdArray::from_bytes(DType::parse(dtype)?, shape, data.clone())?.within(limits.items)
+            NdArray::from_bytes(DType::parse(dtype)?, shape, data.clone())
+                .map(|array| array.within(limits.items))
         };
         match self {
             Decoded::Array(array) => Ok(array.clone()),

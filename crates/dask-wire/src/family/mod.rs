@@ -200,7 +200,11 @@ pub fn decode(payload: &Payload, limits: &dask_pickle::Limits) -> Result<Decoded
         return pickle(payload.frames(), limits);
     }
     let header = Header { entries: payload.header_entries() };
-    Decoder { limits, items: limits.items }.decode(header, payload.frames(), limits.depth)
+    Decoder { limits, items: limits.items, repeated: limits.items }.decode(
+        header,
+        payload.frames(),
+        limits.depth,
+    )
 }
 
 fn pickle(frames: &[Bytes], limits: &dask_pickle::Limits) -> Result<Decoded, DecodeError> {
@@ -252,8 +256,10 @@ impl<'a> Header<'a> {
 
 struct Decoder<'a> {
     limits: &'a dask_pickle::Limits,
-    /// Elements that may still be read.
+    /// Elements of collections that may still be read.
     items: usize,
+    /// Elements that the arrays may still have beyond their data, when they are written out.
+    repeated: usize,
 }
 
 fn malformed(class: &str, problem: impl Into<String>) -> DecodeError {
@@ -268,8 +274,7 @@ fn join(frames: &[Bytes]) -> Bytes {
 }
 
 impl Decoder<'_> {
-    /// Counts what takes more room than in the payload: elements of collections, nodes of pickles, and those elements of
-    /// arrays that are repeated.
+    /// Counts what takes more room than in the payload: elements of collections and nodes of pickles.
     fn spend(&mut self, items: usize) -> Result<(), DecodeError> {
         self.items = self.items.checked_sub(items).ok_or_else(|| self.too_many())?;
         Ok(())
@@ -404,17 +409,31 @@ impl Decoder<'_> {
                 Decoded::Arrow { kind: ArrowKind::RecordBatch, stream: join(frames) }
             }
             name if name.starts_with("numpy.ma.") && fields.get("data-header").is_some() => {
-                Decoded::MaskedArray(Box::new(self.masked(&class, &fields, frames)?))
+                match self.masked(&class, &fields, frames) {
+                    Err(DecodeError::Array { source: ArrayError::DType(_), .. }) => {
+                        opaque(class, header, frames)
+                    }
+                    array => Decoded::MaskedArray(Box::new(array?)),
+                }
             }
             // Classes that derive from NumPy's array come in the same form.
             _ if fields.get("pickle").and_then(Value::as_bool) == Some(true) => self.pickle(frames)?,
             _ if fields.get("dtype").is_some() && fields.get("strides").is_some() => {
-                let array = NdArray::from_header(&fields, frames, self.limits).map_err(array)?;
-                self.spend(array.extra())?;
-                Decoded::Array(array)
+                match self.array(&fields, frames) {
+                    // Of a type that means something to Python alone.
+                    Err(ArrayError::DType(_)) => opaque(class, header, frames),
+                    read => Decoded::Array(read.map_err(array)?),
+                }
             }
             _ => opaque(class, header, frames),
         })
+    }
+
+    /// One of the arrays, with what is left of the limit for elements that are repeated.
+    fn array(&mut self, fields: &Value<'_>, frames: &[Bytes]) -> Result<NdArray, ArrayError> {
+        let array = NdArray::from_header(fields, frames, self.limits)?.repeating(self.repeated);
+        self.repeated = self.repeated.saturating_sub(array.extra());
+        Ok(array)
     }
 
     fn masked(
@@ -430,10 +449,9 @@ impl Decoder<'_> {
             return Err(malformed(class, "more frames announced than there are"));
         };
         let header = fields.get("data-header").unwrap_or(&Value::Nil);
-        let data = NdArray::from_header(header, data, self.limits).map_err(array)?;
-        self.spend(data.extra())?;
+        let data = self.array(header, data).map_err(array)?;
         let mask = match fields.get("mask-header") {
-            Some(header) => Some(NdArray::from_header(header, mask, self.limits).map_err(array)?),
+            Some(header) => Some(self.array(header, mask).map_err(array)?),
             None => None,
         };
         if mask.as_ref().is_some_and(|mask| mask.shape() != data.shape()) {

@@ -7,7 +7,7 @@ use serde::forward_to_deserialize_any;
 
 use super::dtype::{DType, DTypeKind, Field};
 use super::element::{Element, Record};
-use super::{MaskedArray, NdArray};
+use super::{ArrayError, MaskedArray, NdArray};
 use crate::family::{PICKLE_KINDS, as_one_pickle};
 use crate::handed::{self, Handed, hand_over};
 
@@ -103,14 +103,21 @@ fn value_of(element: Element<'_>) -> Value {
 impl NdArray {
     /// Lists of lists, down to numbers, as `tolist` gives them in Python; a single value if there is no axis. Times
     /// are counts of their unit.
-    pub fn to_value(&self) -> Value {
-        Block::of(self).value()
+    ///
+    /// # Errors
+    /// If repeated elements make it larger than the limits it was read with.
+    pub fn to_value(&self) -> Result<Value, ArrayError> {
+        self.check_size()?;
+        Ok(Block::of(self).value())
     }
 }
 
 impl MaskedArray {
     /// As [`NdArray::to_value`], with `None` for masked elements.
-    pub fn to_value(&self) -> Value {
+    ///
+    /// # Errors
+    /// As [`NdArray::to_value`].
+    pub fn to_value(&self) -> Result<Value, ArrayError> {
         fn masked(data: Block<'_>, mask: Block<'_>) -> Value {
             match (data.axis(), mask.axis()) {
                 (Some((n, data)), Some((_, mask))) => {
@@ -120,8 +127,9 @@ impl MaskedArray {
                 _ => data.value(),
             }
         }
+        self.data.check_size()?;
         match &self.mask {
-            Some(mask) => masked(Block::of(&self.data), Block::of(mask)),
+            Some(mask) => Ok(masked(Block::of(&self.data), Block::of(mask))),
             None => self.data.to_value(),
         }
     }
@@ -176,7 +184,7 @@ impl<'a> ArrayDe<'a> {
         let at = usize::try_from(at).unwrap_or(usize::MAX);
         strides
             .and_then(|strides| NdArray::new(dtype.clone(), shape.to_vec(), strides, at, data))
-            .map(|array| NdArray { limit: self.of.limit, ..array })
+            .map(|array| array.within(self.of.limit).repeating(self.of.repeated))
             .map_err(serde::de::Error::custom)
     }
 
@@ -228,6 +236,9 @@ impl<'de> Deserializer<'de> for ArrayDe<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if let Some((n, block)) = self.block.axis() {
+            if self.block.shape.len() == self.of.shape.len() {
+                self.of.check_size().map_err(serde::de::Error::custom)?;
+            }
             let mask = self.mask.and_then(Block::axis).map(|(_, mask)| mask);
             let part = move |index| ArrayDe {
                 of: self.of,

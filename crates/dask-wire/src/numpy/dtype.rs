@@ -309,6 +309,8 @@ impl DType {
         }
         let code = match (code.as_str(), code.as_global()) {
             (Some(code), _) => code,
+            // The elements of a `recarray`: records of a class that gives their fields as attributes.
+            (None, Some(("numpy" | "numpy.rec" | "numpy.core.records", "record" | "void"))) => "V",
             // Classes of the program itself that NumPy treats as records.
             (None, Some((_, name))) => return Err(bad(&format!("of the class {name}"))),
             (None, None) => return Err(bad("without a code")),
@@ -351,6 +353,9 @@ impl DType {
         let (Some(names), Some(fields)) =
             (item(3).filter(|names| !names.is_none()), item(4).filter(|fields| !fields.is_none()))
         else {
+            if code == "V" {
+                return Err(bad("of records without fields"));
+            }
             return Ok((dtype, Vec::new()));
         };
         let size = item(5).and_then(View::as_u64).and_then(|size| usize::try_from(size).ok());

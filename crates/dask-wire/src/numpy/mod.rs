@@ -49,7 +49,10 @@ pub enum ArrayError {
         asked: &'static str,
     },
     /// A small buffer that stands for very many elements.
-    #[error("an array of {elements} rows and elements beyond its data is over the limit of {limit}")]
+    #[error(
+        "an array of {elements} rows and elements beyond its data is over the limit of {limit} when it is written out \
+         (see `pickle_limits`); NdArray reads it as it is"
+    )]
     TooLarge {
         /// Its rows and elements beyond those that its data has.
         elements: usize,
@@ -78,6 +81,8 @@ pub struct NdArray {
     data: Bytes,
     /// Lists and elements that it may become.
     limit: usize,
+    /// Those among them that no byte of the data stands for.
+    repeated: usize,
 }
 
 fn product(shape: &[usize]) -> Option<usize> {
@@ -159,7 +164,7 @@ impl NdArray {
             }
         }
         let limit = dask_pickle::Limits::default().items;
-        Ok(Self { dtype, shape, strides, offset, data, limit })
+        Ok(Self { dtype, shape, strides, offset, data, limit, repeated: usize::MAX })
     }
 
     /// An array in C order whose data is already in the bytes of its type.
@@ -188,13 +193,25 @@ impl NdArray {
         Self::from_bytes(T::dtype(), shape, Bytes::copy_from_slice(T::as_bytes(items)))
     }
 
-    /// Refuses an array whose strides make a small buffer stand for more elements than the limit.
-    pub(crate) fn within(self, limit: usize) -> Result<Self, ArrayError> {
-        let elements = self.extra();
-        if elements > limit {
-            return Err(ArrayError::TooLarge { elements, limit });
+    /// Limits the lists and elements that it may become.
+    pub(crate) fn within(self, limit: usize) -> Self {
+        Self { limit, repeated: limit, ..self }
+    }
+
+    /// Limits those of them that no byte of the data stands for.
+    pub(crate) fn repeating(self, repeated: usize) -> Self {
+        Self { repeated, ..self }
+    }
+
+    /// Refuses to write out an array whose strides make a small buffer stand for more elements than the limit. As it
+    /// is, it costs nothing.
+    fn check_size(&self) -> Result<(), ArrayError> {
+        match self.extra() {
+            elements if elements > self.repeated => {
+                Err(ArrayError::TooLarge { elements, limit: self.repeated })
+            }
+            _ => Ok(()),
         }
-        Ok(Self { limit, ..self })
     }
 
     /// Lists and elements that it may become when it is read as a Python value.
@@ -280,17 +297,21 @@ impl NdArray {
     }
 
     /// The elements' bytes in C order, without a copy if they lie so.
-    pub fn to_c_bytes(&self) -> Bytes {
+    ///
+    /// # Errors
+    /// If repeated elements make it larger than the limits it was read with.
+    pub fn to_c_bytes(&self) -> Result<Bytes, ArrayError> {
         if self.is_c_contiguous()
             && let Some(run) = self.run()
         {
-            return run;
+            return Ok(run);
         }
+        self.check_size()?;
         let mut out = Vec::with_capacity(self.len().saturating_mul(self.dtype.size()));
         for element in self.raw() {
             out.extend_from_slice(element);
         }
-        out.into()
+        Ok(out.into())
     }
 
     /// The bytes of each element, in C order.
@@ -317,7 +338,7 @@ impl NdArray {
     }
 
     /// The elements in C order: borrowed if they lie so in this machine's byte order and aligned, else copied. `None`
-    /// if they are not of this type (see [`Scalar`] for which types match).
+    /// if they are not of this type (see [`Scalar`] for which types match), or where [`NdArray::to_vec`] refuses.
     pub fn as_slice<T: Scalar>(&self) -> Option<Cow<'_, [T]>> {
         self.check::<T>().ok()?;
         let end = self.offset.checked_add(self.len().checked_mul(self.dtype.size())?)?;
@@ -337,7 +358,8 @@ impl NdArray {
     /// A copy of the elements in C order.
     ///
     /// # Errors
-    /// If they are not of this type (see [`Scalar`] for which types match).
+    /// If they are not of this type (see [`Scalar`] for which types match), or if repeated ones make them more than the
+    /// limits that the array was read with.
     pub fn to_vec<T: Scalar>(&self) -> Result<Vec<T>, ArrayError> {
         self.check::<T>()?;
         let big = self.dtype.byte_order() == ByteOrder::Big;
@@ -347,6 +369,7 @@ impl NdArray {
         {
             return Ok(slice.to_vec());
         }
+        self.check_size()?;
         self.raw()
             .map(|bytes| T::read(bytes, big).ok_or_else(|| ArrayError::layout("an element of another size")))
             .collect()
@@ -373,14 +396,25 @@ impl NdArray {
     }
 
     /// The same array, in the order in which it lies if that is C or Fortran order, else copied into C order; its
-    /// buffer starts with the first element and holds nothing else.
+    /// buffer starts with the first element and holds nothing else. Axes that repeat are written out unless that is
+    /// over the limit.
     fn compact(&self) -> Result<Self, ArrayError> {
+        let repeats = |(n, stride): (&usize, &isize)| *n > 1 && *stride == 0;
+        if self.shape.iter().zip(&self.strides).any(repeats) && self.check_size().is_err() {
+            let mut once = self.clone();
+            let axes = once.shape.iter_mut().zip(&self.strides);
+            axes.filter(|(_, stride)| **stride == 0).for_each(|(n, _)| *n = 1);
+            let once = once.compact()?;
+            let strides = once.strides.iter().zip(&self.strides);
+            let strides = strides.map(|(new, old)| if *old == 0 { 0 } else { *new }).collect();
+            return Self::new(self.dtype.clone(), self.shape.clone(), strides, 0, once.data);
+        }
         let (strides, data) = if self.is_c_contiguous() {
             (c_strides(&self.shape, self.dtype.size())?, self.run().unwrap_or_default())
         } else if self.is_f_contiguous() {
             (f_strides(&self.shape, self.dtype.size())?, self.run().unwrap_or_default())
         } else {
-            (c_strides(&self.shape, self.dtype.size())?, self.to_c_bytes())
+            (c_strides(&self.shape, self.dtype.size())?, self.to_c_bytes()?)
         };
         Self::new(self.dtype.clone(), self.shape.clone(), strides, 0, data)
     }
@@ -429,7 +463,7 @@ impl NdArray {
             .map(|stride| isize::try_from(stride.as_i64()?).ok())
             .collect();
         let strides = strides.ok_or_else(|| ArrayError::layout("strides that are none"))?;
-        Self::new(dtype, shape, strides, 0, data.clone())?.within(limits.items)
+        Ok(Self::new(dtype, shape, strides, 0, data.clone())?.within(limits.items))
     }
 }
 

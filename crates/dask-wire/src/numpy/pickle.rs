@@ -119,7 +119,7 @@ impl NdArray {
                 Self::new(dtype, shape, strides, 0, contents(buffer)?)?
             }
         };
-        array.within(view.tree().limits().items)
+        Ok(array.within(view.tree().limits().items))
     }
 
     /// Shape and objects (in C order) of a pickled array of Python objects.
