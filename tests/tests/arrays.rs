@@ -292,6 +292,94 @@ async fn arrays_of_the_crate_ndarray_are_arguments_and_results() {
     .await;
 }
 
+/// Arrays inside of what is no plain list or dict.
+const HOLDERS: &str = "
+import collections, dataclasses, numpy
+
+@dataclasses.dataclass
+class Model:
+    name: str
+    weights: object
+    raw: object
+
+Row = collections.namedtuple('Row', 'name weights raw')
+parts = ('x', numpy.array([[1.5, 2.5]]), numpy.arange(3))
+names = ('name', 'weights', 'raw')
+
+def model():
+    return Model(*parts)
+def row():
+    return Row(*parts)
+def plain():
+    return dict(zip(names, parts))
+def ordered():
+    return collections.OrderedDict(zip(names, parts))
+def filled():
+    return collections.defaultdict(list, zip(names, parts))
+def objects():
+    return {'name': 'x', 'weights': numpy.array([[1.5, 2.5]], dtype=object), 'raw': parts[2]}
+def records():
+    return Model('x', numpy.array([(1, 2.5)], dtype=[('a', 'i4'), ('b', 'f8')]), None)
+def several():
+    return {
+        'text': numpy.array(['a', 'bc']), 'bytes': numpy.array([b'a', b'bc']), 'times': numpy.array(['NaT', '1970-01-02'], 'M8[s]'),
+        'big': numpy.arange(3, dtype='>i2'), 'turned': numpy.arange(6).reshape(2, 3).T, 'none': numpy.zeros((0, 3)),
+        'complex': numpy.array([1 + 2j]), 'flags': numpy.array([True, False]), 'one': numpy.array(1.5),
+    }
+";
+
+#[derive(serde::Deserialize)]
+struct Model {
+    name: String,
+    weights: Vec<Vec<f64>>,
+    raw: NdArray,
+}
+
+#[derive(Debug, PartialEq, serde::Deserialize)]
+struct Several {
+    text: Vec<String>,
+    bytes: Vec<serde_bytes::ByteBuf>,
+    times: Vec<Option<i64>>,
+    big: Vec<i16>,
+    turned: Vec<Vec<u8>>,
+    none: Vec<Vec<f64>>,
+    complex: Vec<(f64, f64)>,
+    flags: Vec<bool>,
+    one: f64,
+}
+
+#[tokio::test]
+async fn arrays_inside_of_any_object_are_sequences() {
+    on_each_release(async |_, client| {
+        let call = |name: &str| python_module(HOLDERS, name);
+        for name in ["model", "plain", "ordered", "filled", "objects"] {
+            let model: Model = client.call(call(name)).await.map_err(|error| format!("{name}: {error}"))?;
+            assert_eq!((model.name.as_str(), model.weights), ("x", vec![vec![1.5, 2.5]]), "{name}");
+            assert_eq!(model.raw.to_vec::<i64>()?, [0, 1, 2], "{name}");
+        }
+        let row: (String, Vec<Vec<f64>>, NdArray) = client.call(call("row")).await?;
+        assert_eq!((row.0.as_str(), row.1), ("x", vec![vec![1.5, 2.5]]));
+        let records: BTreeMap<String, serde_json::Value> = client.call(call("records")).await?;
+        assert_eq!(records["weights"], serde_json::json!([{"a": 1, "b": 2.5}]));
+        let several: Several = client.call(call("several")).await?;
+        let bytes = |text: &str| serde_bytes::ByteBuf::from(text);
+        let expected = Several {
+            text: vec!["a".into(), "bc".into()],
+            bytes: vec![bytes("a"), bytes("bc")],
+            times: vec![None, Some(86_400)],
+            big: vec![0, 1, 2],
+            turned: vec![vec![0, 3], vec![1, 4], vec![2, 5]],
+            none: Vec::new(),
+            complex: vec![(1.0, 2.0)],
+            flags: vec![true, false],
+            one: 1.5,
+        };
+        assert_eq!(several, expected);
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn records_and_repeated_elements_are_read_as_they_lie() {
     on_each_release(async |_, client| {

@@ -259,7 +259,10 @@ async fn declared_functions_are_called_like_functions() {
         client.call(nothing()).await?;
         let mut graph = Graph::new();
         let node = graph.add(gcd(10, 4));
-        assert_eq!(client.compute::<_, i64>(graph, node).await?, 2);
+        let nested = graph.add(gcd(&node, gcd(&node, 6)));
+        let listed = graph.add(double(&graph.add(py("builtins:list").arg((&nested, 5)))));
+        let (two, doubled): (i64, Vec<i64>) = client.compute(graph, (node, listed)).await?;
+        assert_eq!((two, doubled), (2, vec![2, 5, 2, 5]));
         Ok(())
     })
     .await;
@@ -283,6 +286,17 @@ const OPAQUE: &[(&str, &str, &str)] = &[
         "memoryview(b'abcd').cast('H', [2])",
         "memoryview",
         "v.format == 'H' and v.shape == (2,) and bytes(v) == b'abcd'",
+    ),
+    ("memoryview(b'')", "memoryview", "bytes(v) == b''"),
+    (
+        "memoryview(numpy.arange(6, dtype='>i4').reshape(2, 3))",
+        "memoryview",
+        "v.shape == (2, 3) and numpy.array_equal(v, numpy.arange(6).reshape(2, 3))",
+    ),
+    (
+        "memoryview(numpy.array([1 + 2j, 3]))",
+        "memoryview",
+        "numpy.array_equal(v, [1 + 2j, 3]) and v.format == 'Zd'",
     ),
     ("array.array('d', [1.5, -2])", "array.array", "v == array.array('d', [1.5, -2]) and v.typecode == 'd'"),
     (

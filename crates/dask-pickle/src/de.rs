@@ -34,7 +34,7 @@ pub fn from_slice<T: for<'de> Deserialize<'de>>(pickle: &[u8]) -> Result<T, Erro
 }
 
 #[derive(Clone, Copy)]
-struct De<'a, 'de> {
+pub(crate) struct De<'a, 'de> {
     view: View<'de>,
     room: usize,
     budget: &'a Budget,
@@ -68,6 +68,24 @@ fn pair_iter<'de>(plain: &Plain<'de>) -> Option<PairIter<'de>> {
 }
 
 impl<'a, 'de> De<'a, 'de> {
+    /// One level further in.
+    pub(crate) fn deeper(&self) -> Result<Self, Error> {
+        self.at(self.view)
+    }
+
+    /// Another node at this level.
+    pub(crate) fn beside(self, view: View<'de>) -> Self {
+        De { view, ..self }
+    }
+
+    pub(crate) fn spend(&self) -> Result<(), Error> {
+        self.budget.spend()
+    }
+
+    pub(crate) fn spend_bytes(&self, len: usize) -> Result<(), Error> {
+        self.budget.spend_bytes(len)
+    }
+
     fn at(&self, view: View<'de>) -> Result<Self, Error> {
         Ok(De { view, room: self.budget.deeper(self.room)?, budget: self.budget })
     }
@@ -140,7 +158,11 @@ impl<'a, 'de> De<'a, 'de> {
         Err(Error::Kind { expected: expected.into(), found: self.view.describe() })
     }
 
-    fn visit_plain<V: Visitor<'de>>(self, plain: Plain<'de>, visitor: V) -> Result<V::Value, Error> {
+    pub(crate) fn visit_plain<V: Visitor<'de>>(
+        self,
+        plain: Plain<'de>,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         match plain {
             Plain::Same => self.visit_node(visitor),
             Plain::Other(view) => self.at(view)?.deserialize_any(visitor),
@@ -184,6 +206,7 @@ impl<'a, 'de> De<'a, 'de> {
             Plain::Fraction(num, den) if num.bits().max(den.bits()) > TEXT_BITS => self.unknown(&visitor),
             Plain::Fraction(num, den) => visitor.visit_string(format!("{num}/{den}")),
             Plain::Uuid(bytes) => visitor.visit_string(crate::Uuid(bytes).to_string()),
+            Plain::Array(array) => array.visit(self, visitor),
             Plain::Unknown => self.unknown(&visitor),
         }
     }
@@ -262,7 +285,8 @@ impl<'a, 'de> De<'a, 'de> {
         match name {
             magic::TUPLE if (same && kind == Kind::Tuple) || matches!(plain, Plain::Tuple(_)) => {}
             magic::TUPLE => return at.mismatch("a tuple"),
-            magic::LIST if (same && kind == Kind::List) || matches!(plain, Plain::List(..)) => {}
+            magic::LIST
+                if (same && kind == Kind::List) || matches!(plain, Plain::List(..) | Plain::Empty) => {}
             magic::LIST => return at.mismatch("a list"),
             magic::SET if (same && kind == Kind::Set) || matches!(plain, Plain::Set(_)) => {}
             magic::SET => return at.mismatch("a set"),
@@ -458,6 +482,8 @@ impl<'de> Deserializer<'de> for De<'_, 'de> {
                 owned = bytes.clone();
                 Some(&*owned)
             }
+            // An instance of a class that derives from list, too, is no more than this.
+            Plain::Empty => return at.visit_items(std::iter::empty(), visitor),
             _ => None,
         };
         match bytes {

@@ -9,7 +9,7 @@
 //!
 //! The reader never imports or calls anything, whatever the pickle asks for. Objects of well-known types mean what
 //! they mean in Python: an `OrderedDict` is a map, a `datetime` its ISO 8601 text or a [`DateTime`], a numpy scalar a
-//! number, an instance of a class its attributes. An object without such a meaning is an [`Error::Object`] that names
+//! number, an array of them a sequence, an instance of a class its attributes. An object without such a meaning is an [`Error::Object`] that names
 //! its class; the tree still shows how it is made.
 //!
 //! # Limits
@@ -54,6 +54,7 @@
 //! # }
 //! ```
 
+mod array;
 mod budget;
 mod de;
 mod error;

@@ -89,51 +89,100 @@ pub(crate) fn class_made(module: &str, maker: &str, args: View<'_>) -> Option<St
     }
 }
 
+/// A data type whose elements have a plain meaning.
+#[derive(Debug)]
+pub(crate) struct Type<'t> {
+    /// The letter of its kind.
+    kind: char,
+    big: bool,
+    /// Bytes of one element.
+    pub(crate) size: usize,
+    dtype: View<'t>,
+}
+
+impl<'t> Type<'t> {
+    /// A pickled `dtype`. `None` for records, objects, and floats that are wider than Rust's.
+    pub(crate) fn of(dtype: View<'t>) -> Option<Self> {
+        let object = dtype.object()?;
+        let (_, "dtype") = object.class_name()? else { return None };
+        let state = |index| object.state().and_then(|state| state.item(index));
+        let big = state(1).and_then(View::as_str) == Some(">");
+        let code = object.args().item(0)?.as_str()?.trim_start_matches(['<', '>', '|', '=']);
+        let kind = code.chars().next()?;
+        let size: usize = code.get(kind.len_utf8()..)?.parse().ok()?;
+        // Types of arrays, and records, say more in their state.
+        if [2, 3].into_iter().filter_map(state).any(|part| !part.is_none()) {
+            return None;
+        }
+        let (size, known) = match kind {
+            'b' => (size, size == 1),
+            'i' | 'u' => (size, matches!(size, 1 | 2 | 4 | 8)),
+            'f' => (size, matches!(size, 2 | 4 | 8)),
+            'c' => (size, matches!(size, 8 | 16)),
+            'M' | 'm' => (size, size == 8),
+            'U' => (size.checked_mul(4)?, true),
+            'S' | 'V' => (size, true),
+            _ => return None,
+        };
+        known.then_some(Self { kind, big, size, dtype })
+    }
+
+    /// Of a time the count of its unit, or `None` if it is "not a time".
+    pub(crate) fn count(&self, bytes: &[u8]) -> Option<Option<i64>> {
+        if !matches!(self.kind, 'M' | 'm') {
+            return None;
+        }
+        let count = fixed(bytes, self.big).map(i64::from_le_bytes)?;
+        Some((count != i64::MIN).then_some(count))
+    }
+
+    /// The value of one element.
+    pub(crate) fn value(&self, bytes: Cow<'t, [u8]>) -> Option<Plain<'t>> {
+        let big = self.big;
+        Some(match self.kind {
+            'b' => Plain::Bool(bytes.first()? != &0),
+            kind @ ('i' | 'u') => {
+                let value = integer(&bytes, big, kind == 'i')?;
+                i64::try_from(value).map_or_else(|_| Plain::BigInt(value.into()), Plain::Int)
+            }
+            'f' => Plain::Float(float(&bytes, big)?),
+            'c' => {
+                let (re, im) = bytes.split_at_checked(bytes.len() / 2)?;
+                Plain::Complex(float(re, big)?, float(im, big)?)
+            }
+            'U' => {
+                let (chars, _) = bytes.as_chunks::<4>();
+                let text: Option<String> = chars
+                    .iter()
+                    .map(|unit| {
+                        char::from_u32(if big {
+                            u32::from_be_bytes(*unit)
+                        } else {
+                            u32::from_le_bytes(*unit)
+                        })
+                    })
+                    .collect();
+                Plain::Text(text?.trim_end_matches('\0').to_owned())
+            }
+            'S' => {
+                let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                Plain::Bytes(Cow::Owned(bytes.get(..end)?.to_vec()))
+            }
+            'V' => Plain::Bytes(bytes),
+            kind => {
+                let count = i128::from(self.count(&bytes)??);
+                let unit = self.dtype.object()?.state()?.item(8)?.item(1)?;
+                let name = bytes_of(unit.item(0)?)?;
+                let count = count.checked_mul(i128::from(unit.item(1)?.as_i64()?))?;
+                if kind == 'M' { moment(count, &name)? } else { delta(count, &name)? }
+            }
+        })
+    }
+}
+
 /// The value of `scalar(dtype, bytes)`.
 pub(crate) fn scalar<'t>(args: View<'t>) -> Option<Plain<'t>> {
-    let dtype = args.item(0)?.object()?;
-    let (_, "dtype") = dtype.class_name()? else { return None };
-    let code = dtype.args().item(0)?.as_str()?;
-    let big = dtype.state().and_then(|state| state.item(1)).and_then(View::as_str) == Some(">");
-    let bytes = bytes_of(args.item(1)?)?;
-    let kind = code.trim_start_matches(['<', '>', '|', '=']).chars().next()?;
-    let plain = match kind {
-        'b' => Plain::Bool(bytes.first()? != &0),
-        'i' | 'u' => {
-            let value = integer(&bytes, big, kind == 'i')?;
-            i64::try_from(value).map_or_else(|_| Plain::BigInt(value.into()), Plain::Int)
-        }
-        'f' => Plain::Float(float(&bytes, big)?),
-        'c' => {
-            let (re, im) = bytes.split_at_checked(bytes.len() / 2)?;
-            Plain::Complex(float(re, big)?, float(im, big)?)
-        }
-        'U' => {
-            let (chars, _) = bytes.as_chunks::<4>();
-            let text: Option<String> = chars
-                .iter()
-                .map(|unit| {
-                    char::from_u32(if big { u32::from_be_bytes(*unit) } else { u32::from_le_bytes(*unit) })
-                })
-                .collect();
-            Plain::Text(text?.trim_end_matches('\0').to_owned())
-        }
-        'S' => {
-            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            Plain::Bytes(Cow::Owned(bytes.get(..end)?.to_vec()))
-        }
-        // Records have fields; raw bytes have none.
-        'V' if dtype.state().and_then(|state| state.item(3)).is_none_or(View::is_none) => Plain::Bytes(bytes),
-        'M' | 'm' => {
-            let count = i64::try_from(integer(&bytes, big, true)?).ok().filter(|count| *count != i64::MIN)?;
-            let unit = dtype.state()?.item(8)?.item(1)?;
-            let name = bytes_of(unit.item(0)?)?;
-            let count = i128::from(count).checked_mul(i128::from(unit.item(1)?.as_i64()?))?;
-            if kind == 'M' { moment(count, &name)? } else { delta(count, &name)? }
-        }
-        _ => return None,
-    };
-    Some(plain)
+    Type::of(args.item(0)?)?.value(bytes_of(args.item(1)?)?)
 }
 
 const DAY: i128 = 86_400_000_000_000;

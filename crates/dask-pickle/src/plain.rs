@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use num_bigint::BigInt;
 
+use crate::array::Array;
 use crate::numpy;
 use crate::time::{Date, DateTime, Time, TimeDelta};
 use crate::tree::How;
@@ -45,6 +46,7 @@ pub(crate) enum Plain<'t> {
     Decimal(&'t str),
     Fraction(BigInt, BigInt),
     Uuid([u8; 16]),
+    Array(Box<Array<'t>>),
     /// Nothing is known about it.
     Unknown,
 }
@@ -144,6 +146,7 @@ fn known<'t>(view: View<'t>, object: ObjectView<'t>) -> Option<Plain<'t>> {
         ("fractions", "Fraction") => fraction(args)?,
         ("uuid", "UUID") => uuid(object)?,
         ("numpy" | "numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => numpy::scalar(args)?,
+        (_, "_reconstruct" | "_frombuffer") => Plain::Array(Box::new(Array::of(view)?)),
         _ => return None,
     };
     Some(plain)
@@ -260,7 +263,10 @@ fn zone(view: Option<View<'_>>) -> Option<(Option<i32>, Option<&str>)> {
     match object.class_name()? {
         ("datetime", "timezone") => {
             let Plain::TimeDelta(delta) = Plain::of(args.item(0)?) else { return None };
-            Some((Some(i32::try_from(delta.total_microseconds().div_euclid(1_000_000)).ok()?), None))
+            let (whole, rest) =
+                (delta.total_microseconds() / 1_000_000, delta.total_microseconds() % 1_000_000);
+            // Offsets here are whole seconds.
+            (rest == 0).then_some((Some(i32::try_from(whole).ok()?), None))
         }
         ("pytz" | "pytz.utc", "_UTC" | "UTC") | ("dateutil.tz.tz", "tzutc") => Some((Some(0), None)),
         ("pytz", "_p") if args.len() == 4 => Some((Some(small(args.item(1))?), None)),

@@ -85,6 +85,50 @@ fn an_array_with_its_buffer_out_of_band() {
     assert_eq!(dtype.args().item(0).unwrap().as_str(), Some("i8"));
     assert_eq!(dtype.state().unwrap().item(1).unwrap().as_str(), Some("<"));
     assert_eq!(from_view::<(usize,)>(args[2]).unwrap(), (2,));
+    assert_eq!(from_tree::<Vec<i64>>(&tree).unwrap(), [0, 1]);
+    assert_eq!(from_tree::<(f64, Option<u8>)>(&tree).unwrap(), (0.0, Some(1)));
+    assert_eq!(from_tree::<serde_json::Value>(&tree).unwrap(), serde_json::json!([0, 1]));
+    // What leads to another conversion names the class.
+    let error = from_tree::<Vec<dask_pickle::Surrogate>>(&tree).unwrap_err();
+    assert!(
+        matches!(&error, dask_pickle::Error::Object { class, .. } if class.starts_with("numpy.")),
+        "{error}"
+    );
+    let short = read(pickle, vec![buffer.slice(..8)], &Limits::default()).unwrap();
+    assert!(from_tree::<Vec<i64>>(&short).is_err());
+}
+
+#[test]
+fn an_empty_instance_of_a_list_is_empty() {
+    // class L(list): pass; L() and L([1]), protocol 2.
+    let read = |pickle: &'static [u8]| read(pickle, Vec::new(), &Limits::default()).unwrap();
+    let (empty, filled) = (read(b"\x80\x02cm\nL\n)\x81."), read(b"\x80\x02cm\nL\n)\x81K\x01a."));
+    assert_eq!(from_tree::<Vec<i64>>(&empty).unwrap(), Vec::<i64>::new());
+    assert_eq!(
+        from_tree::<Option<dask_pickle::List<Vec<i64>>>>(&empty).unwrap().unwrap().0,
+        Vec::<i64>::new()
+    );
+    assert_eq!(from_tree::<Vec<i64>>(&filled).unwrap(), [1]);
+    assert!(from_tree::<std::collections::BTreeMap<String, i64>>(&empty).unwrap().is_empty());
+}
+
+#[test]
+fn time_zones_with_parts_of_a_second_are_not_cut() {
+    // datetime.time(1, 2, 3, tzinfo=timezone(timedelta(seconds=60, microseconds=N))), protocol 0.
+    let time = |micros: &str| {
+        let pickle = format!(
+            "cdatetime\ntime\n(I1\nI2\nI3\nI0\ncdatetime\ntimezone\n(cdatetime\ntimedelta\n(I0\nI60\nI{micros}\ntRtRtR."
+        );
+        read(pickle.into_bytes(), Vec::new(), &Limits::default()).unwrap()
+    };
+    let whole = from_tree::<dask_pickle::Time>(&time("0")).unwrap();
+    assert_eq!(whole.offset_seconds, Some(60));
+    for error in [
+        from_tree::<dask_pickle::Time>(&time("5")).unwrap_err(),
+        from_tree::<String>(&time("5")).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("datetime.time"), "{error}");
+    }
 }
 
 #[test]

@@ -16,14 +16,16 @@ import pyarrow
 if isinstance(value, pyarrow.RecordBatch):
     schema, batches = value.schema, [value]
 else:
-    if not isinstance(value, pyarrow.Table):
-        import pandas
-        if isinstance(value, pandas.Series):
+    if isinstance(value, dict):
+        value = pyarrow.Table.from_pydict(value)
+    elif not isinstance(value, pyarrow.Table):
+        import sys
+        # Whoever has a value of pandas has pandas.
+        pandas = sys.modules.get('pandas')
+        if pandas and isinstance(value, pandas.Series):
             value = value.to_frame()
-        if isinstance(value, pandas.DataFrame):
+        if pandas and isinstance(value, pandas.DataFrame):
             value = pyarrow.Table.from_pandas(value)
-        elif isinstance(value, dict):
-            value = pyarrow.Table.from_pydict(value)
         else:
             raise TypeError('%s.%s is no table' % (type(value).__module__, type(value).__qualname__))
     schema, batches = value.schema, value.combine_chunks().to_batches()

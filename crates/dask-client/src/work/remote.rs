@@ -4,10 +4,12 @@ use std::marker::PhantomData;
 
 use dask_pickle::Template;
 use dask_wire::Key;
+use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 
 use crate::work::call::Call;
 use crate::work::future::Future;
+use crate::work::graph::Node;
 
 /// Declares Python callables as Rust functions: what they take, what they return, and where workers import them from.
 ///
@@ -37,7 +39,8 @@ use crate::work::future::Future;
 /// ```
 ///
 /// Each function returns a [`RemoteCall`] of its result type. Arguments are positional and may be values of their type,
-/// references to ones, [`Future`]s of that type, or other calls that return it (see [`Argument`]). With the feature
+/// references to ones, [`Future`]s of that type, nodes of the same [`Graph`](crate::Graph), or other calls that return
+/// it (see [`Argument`]). With the feature
 /// `ndarray`, arrays of that crate may stand where an [`NdArray`](crate::NdArray) or an `Array1`, `Array2` … of this one
 /// is declared: `fn score(features: Array2<f64>, threshold: f64) -> Vec<Prediction> = …`.
 #[macro_export]
@@ -57,7 +60,7 @@ macro_rules! remote {
 /// What may stand where a `T` is asked for: a value, something on the cluster, or a call that gives one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of type `{T}`",
-    label = "expected a `{T}`, a reference to one, or a `Future` or `RemoteCall` of one"
+    label = "expected a `{T}`, a reference to one, a `Future` or `RemoteCall` of one, or a `&Node` of a graph"
 )]
 pub trait Argument<T> {
     /// What is sent.
@@ -150,6 +153,13 @@ mod arrays {
 }
 
 impl<T> Argument<T> for &Future<T> {
+    fn into_argument(self) -> Sent {
+        Sent::of(self)
+    }
+}
+
+/// A node has no type of its own: what its task gives is taken for a `T`.
+impl<T: DeserializeOwned> Argument<T> for &Node {
     fn into_argument(self) -> Sent {
         Sent::of(self)
     }

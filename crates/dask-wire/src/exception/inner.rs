@@ -19,15 +19,15 @@ impl<'a> Inner<'a> {
         let Python::Object(object) = value else { return None };
         let state = object.state.iter().filter(|state| matches!(state, Python::Dict(_)));
         let parts = object.args.items().unwrap_or_default();
-        let Python::Global { module, qualname } = &object.callable else { return None };
+        let (module, maker) = class(&object.callable)?;
         if module != "tblib.pickling_support" {
             let (args, attributes) = (parts, state.collect());
-            return is_exception(qualname).then_some(Self { module, qualname, args, attributes });
+            return is_exception(maker).then_some(Self { module, qualname: maker, args, attributes });
         }
         // tblib's functions have the class and what it is made of among their own arguments.
         let (module, qualname) = class(parts.first()?)?;
         let second = parts.get(1)?;
-        let (args, attributes) = match qualname_of(&object.callable) {
+        let (args, attributes) = match maker {
             "unpickle_exception" => (Some(second), state.collect()),
             "unpickle_exception_with_attrs" => (
                 second.get("args").or(parts.get(7)),

@@ -215,12 +215,49 @@ fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, Stri
             spend_array(left, &array)?;
             array.to_value().map_err(|error| error.to_string())?
         }
+        Kind::Object if is_instance(view) => {
+            let room = room.checked_sub(1).ok_or_else(too_deep)?;
+            instance(view, room, left)?
+        }
         _ => {
             let value = Python::from_view(view).map_err(|error| error.to_string())?;
             spend(left, count_values(&value))?;
             value
         }
     })
+}
+
+/// Whether an object may hold arrays: an instance of a class, or a container of the standard library.
+fn is_instance(view: View<'_>) -> bool {
+    let Some((module, _)) = view.class_name() else { return false };
+    let numpy = module == "numpy" || module.starts_with("numpy.");
+    !numpy && !matches!(module, "builtins" | "__builtin__" | "_codecs" | "datetime")
+}
+
+/// An object with arrays in it as lists of lists.
+fn instance(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, String> {
+    let Some(object) = view.object() else { return Ok(Python::None) };
+    let mut of = |view| of_view(view, room, left);
+    let (module, name) = object.class_name().unwrap_or_default();
+    Ok(Python::Object(Box::new(dask_pickle::Object {
+        class: format!("{module}.{name}"),
+        how: object.how(),
+        // What a class that was pickled by value is made of is of no use here, and may refer to itself.
+        callable: match object.callable().object().and_then(|maker| maker.callable().as_global()) {
+            Some((_, "_make_skeleton_class")) => {
+                Python::Global { module: module.to_owned(), qualname: name.to_owned() }
+            }
+            _ => of(object.callable())?,
+        },
+        args: of(object.args())?,
+        kwargs: object.kwargs().map(&mut of).transpose()?,
+        state: object.state().map(&mut of).transpose()?,
+        items: object.items().map(&mut of).collect::<Result<_, _>>()?,
+        pairs: object
+            .pairs()
+            .map(|(key, value)| Ok((of(key)?, of(value)?)))
+            .collect::<Result<_, String>>()?,
+    })))
 }
 
 /// How many values there are in it.
@@ -291,6 +328,37 @@ pub(crate) fn describe_view(view: View<'_>) -> String {
     }
 }
 
+/// The type of an element as the module `struct` names it, with what NumPy adds to that.
+pub(super) fn of_format(format: &str) -> Result<DType, ArrayError> {
+    let (order, code) = match format.split_at_checked(1) {
+        Some((order @ ("@" | "=" | "<" | ">" | "!"), code)) => (order, code),
+        _ => ("@", format),
+    };
+    // Sizes are those of C, unless an order is given.
+    let dtype = match (code, order) {
+        ("b", _) => "i1",
+        ("B" | "c", _) => "u1",
+        ("?", _) => "?",
+        ("h", _) => "i2",
+        ("H", _) => "u2",
+        ("i", _) => "i4",
+        ("I", _) => "u4",
+        ("l" | "n", "@") | ("q", _) => "i8",
+        ("L" | "N", "@") | ("Q", _) => "u8",
+        ("l", _) => "i4",
+        ("L", _) => "u4",
+        ("e", _) => "f2",
+        ("f", _) => "f4",
+        ("d", _) => "f8",
+        ("Zf", _) => "c8",
+        ("Zd", _) => "c16",
+        ("w", _) => "U1",
+        _ => return Err(ArrayError::DType(format!("{format:?} is no format of numbers"))),
+    };
+    let order = if matches!(order, ">" | "!") { ">" } else { "<" };
+    DType::parse(&format!("{order}{dtype}"))
+}
+
 impl Decoded {
     /// The value as a NumPy array: one sent as such or pickled, an `array.array`, or a `memoryview` of numbers.
     ///
@@ -298,24 +366,7 @@ impl Decoded {
     /// If it is no array, or one of Python objects.
     pub fn to_array(&self) -> Result<NdArray, ArrayError> {
         let typed = |code: &str, shape: Vec<usize>, data: &bytes::Bytes, limits: &Limits| {
-            let dtype = match code.trim_start_matches(['@', '=', '<']) {
-                "b" => "i1",
-                "B" | "c" => "u1",
-                "?" => "?",
-                "h" => "i2",
-                "H" => "u2",
-                "i" => "i4",
-                "I" => "u4",
-                "l" | "q" | "n" => "i8",
-                "L" | "Q" | "N" => "u8",
-                "e" => "f2",
-                "f" => "f4",
-                "d" => "f8",
-                "w" => "U1",
-                _ => return Err(ArrayError::DType(format!("{code:?} is no format of numbers"))),
-            };
-            NdArray::from_bytes(DType::parse(dtype)?, shape, data.clone())
-                .map(|array| array.within(limits.items))
+            NdArray::from_bytes(of_format(code)?, shape, data.clone()).map(|array| array.within(limits.items))
         };
         match self {
             Decoded::Array(array) => Ok(array.clone()),
@@ -335,10 +386,9 @@ impl Decoded {
 struct De<'a>(&'a Decoded);
 
 impl<'de> De<'de> {
-    /// A pickle of anything but an array.
     fn pickled(self) -> Option<ViewDeserializer<'de>> {
         match self.0 {
-            Decoded::Pickle(tree) if !NdArray::is_pickled(tree.root()) => Some(ViewDeserializer(tree.root())),
+            Decoded::Pickle(tree) => Some(ViewDeserializer(tree.root())),
             _ => None,
         }
     }
@@ -369,10 +419,9 @@ impl<'de> Deserializer<'de> for De<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.0 {
-            Decoded::Pickle(_) => match self.pickled() {
-                Some(pickled) => pickled.deserialize_any(visitor).map_err(of_pickle),
-                None => Err(as_one_pickle()),
-            },
+            Decoded::Pickle(tree) => {
+                ViewDeserializer(tree.root()).deserialize_any(visitor).map_err(of_pickle)
+            }
             Decoded::Bytes(data)
             | Decoded::ByteArray(data)
             | Decoded::Memoryview { data, .. }
@@ -402,10 +451,9 @@ impl<'de> Deserializer<'de> for De<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.0 {
-            Decoded::Pickle(_) => match self.pickled() {
-                Some(pickled) => pickled.deserialize_seq(visitor).map_err(of_pickle),
-                None => Err(as_one_pickle()),
-            },
+            Decoded::Pickle(tree) => {
+                ViewDeserializer(tree.root()).deserialize_seq(visitor).map_err(of_pickle)
+            }
             Decoded::Bytes(data) | Decoded::ByteArray(data) => {
                 visitor.visit_seq(SeqDeserializer::new(data.iter().copied()))
             }
@@ -459,7 +507,7 @@ impl<'de> Deserializer<'de> for De<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match (name, self.0) {
-            (handed::ARRAY, Decoded::Pickle(_)) if self.pickled().is_some() => {}
+            (handed::ARRAY, Decoded::Pickle(_)) => {}
             (handed::ARRAY, decoded) => {
                 let array = decoded.to_array().map_err(|error| match error {
                     ArrayError::NoArray => serde::de::Error::custom(format_args!(

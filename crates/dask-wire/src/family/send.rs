@@ -9,7 +9,7 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
 use super::{ArrowKind, CollectionKind, Decoded, convert};
-use crate::numpy::MaskedArray;
+use crate::numpy::{MaskedArray, NdArray};
 use crate::payload::Payload;
 use crate::value::Value;
 
@@ -25,9 +25,21 @@ impl Serialize for Decoded {
             Decoded::Bytes(bytes) => PyBytes(bytes.clone()).serialize(serializer),
             Decoded::ByteArray(bytes) => ByteArray(bytes.clone()).serialize(serializer),
             Decoded::Memoryview { data, format, shape, .. } => {
+                let callable = Global::new("builtins:memoryview");
+                let plain = Reduce { callable: callable.clone(), args: (PyBytes(data.clone()),) };
+                if data.is_empty() {
+                    // It cannot be cast.
+                    return plain.serialize(serializer);
+                }
+                let native =
+                    ["c", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "n", "N", "f", "d", "?", "P"];
+                if !native.contains(&format.trim_start_matches('@'))
+                    && let Ok(dtype) = convert::of_format(format)
+                    && let Ok(array) = NdArray::from_bytes(dtype, shape.clone(), data.clone())
+                {
+                    return Reduce { callable, args: (array,) }.serialize(serializer);
+                }
                 // In two steps, since only bytes can be cast to another format and shape.
-                let plain =
-                    Reduce { callable: Global::new("builtins:memoryview"), args: (PyBytes(data.clone()),) };
                 Method { of: &plain, name: "cast", args: (format, List(shape)) }.serialize(serializer)
             }
             Decoded::ArrayArray { data, typecode, .. } => {
