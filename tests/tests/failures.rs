@@ -155,6 +155,53 @@ const SAID: &[(&str, &str)] = &[
     ),
 ];
 
+/// What the standard library raises, and what is raised with its values.
+const RAISES: &[&str] = &[
+    "json.loads('{')",
+    "json.loads('[1,\\n 2 x]')",
+    "subprocess.run(['false'], check=True)",
+    "subprocess.run('kill -9 $$', shell=True, check=True)",
+    "fail(subprocess.TimeoutExpired(['sleep', '5'], 0.5))",
+    "fail(socket.gaierror(-2, 'Name or service not known'))",
+    "fail(socket.timeout('timed out'))",
+    "fail(ssl.SSLError(1, '[SSL] no'))",
+    "open('/no/such/file')",
+    "fail(ValueError(1j, decimal.Decimal('1.20'), range(3), datetime.date(2020, 1, 2), datetime.timedelta(1, 2)))",
+    "fail(ValueError(datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)))",
+    "fail(ValueError(fractions.Fraction(1, 3), uuid.UUID(int=5), datetime.time(1, 2), slice(1, None)))",
+    "fail(ValueError(fractions.Fraction(2, 1)))",
+    "fail(RuntimeError(KeyError('k'), OSError(2, 'no', 'file')))",
+];
+
+#[tokio::test]
+async fn the_standard_library_is_quoted_as_python_prints_it() {
+    on_each_release(
+        |builder| builder,
+        async |client| {
+            for raises in RAISES {
+                let module = format!(
+                    "
+                    import datetime, decimal, fractions, json, socket, ssl, subprocess, traceback, uuid
+                    def fail(error):
+                        raise error
+                    def run():
+                        {raises}
+                    def said():
+                        try:
+                            run()
+                        except Exception as e:
+                            return traceback.format_exception_only(type(e), e)[-1].strip()
+                    "
+                );
+                let said: String = client.call(python_module(&module, "said")).await.unwrap();
+                let error = client.call::<()>(python_module(&module, "run")).await.unwrap_err();
+                assert_eq!(error.python().unwrap().title(), said, "{raises}");
+            }
+        },
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn exceptions_come_whole_and_each_sort_has_its_kind() {
     on_each_release(

@@ -50,6 +50,18 @@ async fn tables_go_both_ways() {
         let error = client.call::<Gathered>(python("return 1j")).to_arrow().await.unwrap_err();
         assert!(error.to_string().contains("builtins.complex is no table"), "{error}");
 
+        // A dict of columns, on a worker without pandas.
+        let hide = "import sys\nsys.modules['pandas'] = None";
+        let dict = client.call::<Gathered>(python("return {'a': [1, 2]}").workers(["first"]));
+        client.call::<()>(python(hide).workers(["first"])).await.unwrap();
+        let error = client.call::<()>(python("import pandas").workers(["first"])).await.unwrap_err();
+        assert!(error.to_string().contains("pandas"), "{error}");
+        assert_eq!(dict.to_arrow().await.unwrap().rows(), 2, "{release}");
+        client
+            .call::<()>(python("import sys\ndel sys.modules['pandas']\nimport pandas").workers(["first"]))
+            .await
+            .unwrap();
+
         // Arrow as it is, and a table in many chunks.
         let chunked =
             "import pyarrow\nt = pyarrow.table({'a': [1, 2]})\nreturn pyarrow.concat_tables([t, t])";

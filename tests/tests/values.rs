@@ -260,7 +260,8 @@ async fn declared_functions_are_called_like_functions() {
         let mut graph = Graph::new();
         let node = graph.add(gcd(10, 4));
         let nested = graph.add(gcd(&node, gcd(&node, 6)));
-        let listed = graph.add(double(&graph.add(py("builtins:list").arg((&nested, 5)))));
+        let list = graph.add(py("builtins:list").arg((&nested, 5)));
+        let listed = graph.add(double(&list));
         let (two, doubled): (i64, Vec<i64>) = client.compute(graph, (node, listed)).await?;
         assert_eq!((two, doubled), (2, vec![2, 5, 2, 5]));
         Ok(())

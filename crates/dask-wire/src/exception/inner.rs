@@ -22,7 +22,7 @@ impl<'a> Inner<'a> {
         let (module, maker) = class(&object.callable)?;
         if module != "tblib.pickling_support" {
             let (args, attributes) = (parts, state.collect());
-            return is_exception(maker).then_some(Self { module, qualname: maker, args, attributes });
+            return is_exception(module, maker).then_some(Self { module, qualname: maker, args, attributes });
         }
         // tblib's functions have the class and what it is made of among their own arguments.
         let (module, qualname) = class(parts.first()?)?;
@@ -85,8 +85,8 @@ fn class(value: &Python) -> Option<(&str, &str)> {
 }
 
 /// Whether a class is an exception, as far as its name tells.
-fn is_exception(name: &str) -> bool {
+fn is_exception(module: &str, name: &str) -> bool {
     const ENDS: [&str; 8] =
         ["Error", "error", "Exception", "ExceptionGroup", "Warning", "Exit", "Interrupt", "StopIteration"];
-    ENDS.iter().any(|end| name.ends_with(end))
+    ENDS.iter().any(|end| name.ends_with(end)) || (module, name) == ("subprocess", "TimeoutExpired")
 }

@@ -1,6 +1,7 @@
 //! Exceptions that Python raised, read without Python.
 
 mod inner;
+mod plain;
 mod print;
 mod read;
 mod repr;
@@ -24,7 +25,8 @@ pub struct PythonError {
     pub module: String,
     /// What `str(e)` gives. A class with its own `__str__` may say it differently in Python.
     pub message: String,
-    /// The arguments it was made with, as far as they could be read.
+    /// The arguments it was pickled with, as far as they could be read: its `args` in Python, unless its class has a
+    /// `__reduce__` of its own, which may give others.
     pub args: Vec<Python>,
     /// Notes added to it.
     pub notes: Vec<String>,

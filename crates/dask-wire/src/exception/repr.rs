@@ -5,6 +5,7 @@ use std::fmt::Write;
 use dask_pickle::Value as Python;
 
 use super::inner::Inner;
+use super::plain::Plain;
 
 /// Nesting that is shown.
 const MAX_DEPTH: usize = 20;
@@ -23,7 +24,12 @@ pub(super) fn str_of(value: &Python) -> String {
     match value {
         Python::Str(text) => text.clone(),
         Python::Surrogates(text) => String::from_utf8_lossy(text).into_owned(),
-        value => Inner::of(value).map_or_else(|| repr(value), |inner| inner.message()),
+        Python::Object(object) => match (Inner::of(value), Plain::of(object)) {
+            (Some(inner), _) => inner.message(),
+            (None, Some(plain)) => plain.str.unwrap_or(plain.repr),
+            (None, None) => repr(value),
+        },
+        value => repr(value),
     }
 }
 
@@ -124,6 +130,10 @@ fn write_repr(out: &mut String, value: &Python, room: usize) {
                     out.push('(');
                     write_all(out, inner.args(), room);
                     out.push(')');
+                    return;
+                }
+                if let Some(plain) = Plain::of(object) {
+                    out.push_str(&plain.repr);
                     return;
                 }
                 let class = if object.class.is_empty() { "unknown" } else { &object.class };

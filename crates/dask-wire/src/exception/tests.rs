@@ -209,3 +209,97 @@ fn an_exception_as_an_argument_says_what_it_says() {
         assert_eq!(repr(&inner), "FileNotFoundError(2, 'No such file or directory')");
     }
 }
+
+#[test]
+fn plain_objects_show_what_they_mean() {
+    let of = |value: &dyn Fn() -> Vec<u8>| {
+        let tree = dask_pickle::read(value(), Vec::new(), &dask_pickle::Limits::default()).unwrap();
+        Python::from_view(tree.root()).unwrap()
+    };
+    macro_rules! shown {
+        ($($value:expr => $repr:literal, $str:literal;)*) => {$(
+            let value = of(&|| dask_pickle::to_vec(&$value).unwrap());
+            assert_eq!((repr(&value).as_str(), super::repr::str_of(&value).as_str()), ($repr, $str));
+        )*};
+    }
+    use dask_pickle::{Complex, Date, DateTime, Decimal, Global, Reduce, Time, TimeDelta, Uuid};
+    let complex = |re, im| Complex { re, im };
+    let range = |step| Reduce { callable: Global::of("builtins", "range"), args: (0, 9, step) };
+    let date = Date { year: 2020, month: 1, day: 2 };
+    let time = Time { hour: 3, minute: 4, ..Time::default() };
+    let exact = Time { second: 5, microsecond: 6, fold: true, offset_seconds: Some(-19_800), ..time };
+    shown! {
+        complex(1.0, 2.0) => "(1+2j)", "(1+2j)";
+        complex(0.0, 1.0) => "1j", "1j";
+        complex(-0.0, 1.0) => "(-0+1j)", "(-0+1j)";
+        complex(1.5, f64::NAN) => "(1.5+nanj)", "(1.5+nanj)";
+        complex(f64::INFINITY, -2e20) => "(inf-2e+20j)", "(inf-2e+20j)";
+        range(1) => "range(0, 9)", "range(0, 9)";
+        range(2) => "range(0, 9, 2)", "range(0, 9, 2)";
+        Decimal("1.20".into()) => "Decimal('1.20')", "1.20";
+        Uuid([5; 16]) => "UUID('05050505-0505-0505-0505-050505050505')", "05050505-0505-0505-0505-050505050505";
+        date => "datetime.date(2020, 1, 2)", "2020-01-02";
+        time => "datetime.time(3, 4)", "03:04:00";
+        DateTime::new(date, Time { offset_seconds: Some(0), ..time })
+            => "datetime.datetime(2020, 1, 2, 3, 4, tzinfo=datetime.timezone.utc)", "2020-01-02 03:04:00+00:00";
+        DateTime::new(date, exact)
+            => "datetime.datetime(2020, 1, 2, 3, 4, 5, 6, fold=1, \
+                tzinfo=datetime.timezone(datetime.timedelta(days=-1, seconds=66600)))",
+               "2020-01-02 03:04:05.000006-05:30";
+        TimeDelta::default() => "datetime.timedelta(0)", "0:00:00";
+        TimeDelta { days: -1, seconds: 0, microseconds: 5 }
+            => "datetime.timedelta(days=-1, microseconds=5)", "-1 day, 0:00:00.000005";
+        TimeDelta { days: 2, seconds: 18_000, microseconds: 0 }
+            => "datetime.timedelta(days=2, seconds=18000)", "2 days, 5:00:00";
+    }
+}
+
+#[test]
+fn the_standard_library_says_more_than_its_arguments() {
+    let of_text = |text: &str| Python::Str(text.to_owned());
+    let said = |module: &str, class: &str, args: &[Python]| text::message(module, class, args, &|_| None);
+    let command = Python::List(vec![of_text("false")]);
+    for (module, class, args, message) in [
+        (
+            "subprocess",
+            "CalledProcessError",
+            vec![Python::Int(1), command.clone()],
+            "Command '['false']' returned non-zero exit status 1.",
+        ),
+        (
+            "subprocess",
+            "CalledProcessError",
+            vec![Python::Int(-9), of_text("x")],
+            "Command 'x' died with <Signals.SIGKILL: 9>.",
+        ),
+        (
+            "subprocess",
+            "CalledProcessError",
+            vec![Python::Int(-99), of_text("x")],
+            "Command 'x' died with unknown signal 99.",
+        ),
+        (
+            "subprocess",
+            "TimeoutExpired",
+            vec![command, Python::Float(0.5)],
+            "Command '['false']' timed out after 0.5 seconds",
+        ),
+        (
+            "json.decoder",
+            "JSONDecodeError",
+            vec![of_text("Extra data"), of_text("{}\nü x"), Python::Int(5)],
+            "Extra data: line 2 column 3 (char 5)",
+        ),
+        ("json.decoder", "JSONDecodeError", vec![of_text("said: line 1")], "said: line 1"),
+        (
+            "socket",
+            "gaierror",
+            vec![Python::Int(-2), of_text("Name or service not known")],
+            "[Errno -2] Name or service not known",
+        ),
+        ("socket", "timeout", vec![of_text("timed out")], "timed out"),
+        ("ssl", "SSLError", vec![Python::Int(1), of_text("[SSL] no")], "[SSL] no"),
+    ] {
+        assert_eq!(said(module, class, &args), message);
+    }
+}

@@ -16,15 +16,8 @@ pub(super) fn message<'a>(
         builtin(class, args, attribute)
     } else if module == "distributed" || module.starts_with("distributed.") {
         distributed(class, args, attribute)
-    } else if module == "subprocess" && class == "CalledProcessError" {
-        match args {
-            [code, command, ..] => {
-                Some(format!("Command {} returned non-zero exit status {}.", repr(command), repr(code)))
-            }
-            _ => None,
-        }
     } else {
-        None
+        standard(module, class, args, attribute)
     };
     special.unwrap_or_else(|| plain(args))
 }
@@ -49,7 +42,7 @@ fn builtin<'a>(
             [key] => Some(repr(key)),
             _ => None,
         },
-        class if OS_ERRORS.contains(&class) => os_error(args, attribute),
+        class if is_os_error("builtins", class) => os_error(args, attribute),
         "UnicodeDecodeError" => {
             let [encoding, Python::Bytes(bytes), start, end, reason, ..] = args else { return None };
             let (start, end) = (start.as_i64()?, end.as_i64()?);
@@ -111,6 +104,56 @@ fn builtin<'a>(
     }
 }
 
+/// Classes of Python's standard library.
+fn standard<'a>(
+    module: &str,
+    class: &str,
+    args: &'a [Python],
+    attribute: &dyn Fn(&str) -> Option<&'a Python>,
+) -> Option<String> {
+    match (module, class) {
+        ("subprocess", "CalledProcessError") => {
+            let code = attribute("returncode").or(args.first())?;
+            let command = str_of(attribute("cmd").or(args.get(1))?);
+            let Some(signal) = code.as_i64().filter(|code| *code < 0).map(i64::unsigned_abs) else {
+                return Some(format!("Command '{command}' returned non-zero exit status {}.", str_of(code)));
+            };
+            let name = usize::try_from(signal).ok().and_then(|signal| SIGNALS.get(signal.checked_sub(1)?));
+            Some(match name {
+                Some(name) => format!("Command '{command}' died with <Signals.SIG{name}: {signal}>."),
+                None => format!("Command '{command}' died with unknown signal {signal}."),
+            })
+        }
+        ("subprocess", "TimeoutExpired") => {
+            let command = str_of(attribute("cmd").or(args.first())?);
+            let timeout = str_of(attribute("timeout").or(args.get(1))?);
+            Some(format!("Command '{command}' timed out after {timeout} seconds"))
+        }
+        ("json.decoder", "JSONDecodeError") => {
+            let [message, Python::Str(document), Python::Int(at)] = args else { return None };
+            let before = document.chars().take(usize::try_from(*at).ok()?);
+            let (line, column) = before.fold((1usize, 1usize), |(line, column), c| match c {
+                '\n' => (line.saturating_add(1), 1),
+                _ => (line, column.saturating_add(1)),
+            });
+            Some(format!("{}: line {line} column {column} (char {at})", str_of(message)))
+        }
+        ("ssl", _) => match args {
+            [_, text @ Python::Str(_)] => Some(str_of(text)),
+            _ => None,
+        },
+        _ if is_os_error(module, class) => os_error(args, attribute),
+        _ => None,
+    }
+}
+
+/// The signals of Linux, from 1 on.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
 /// Python's own classes of errors of the system.
 const OS_ERRORS: &[&str] = &[
     "OSError",
@@ -135,7 +178,12 @@ const OS_ERRORS: &[&str] = &[
 
 /// Whether `str` of a class is that of errors of the system.
 pub(super) fn is_os_error(module: &str, class: &str) -> bool {
-    module == "builtins" && OS_ERRORS.contains(&class)
+    match module {
+        "builtins" => OS_ERRORS.contains(&class),
+        "socket" | "_socket" => matches!(class, "gaierror" | "herror" | "timeout" | "error"),
+        "ssl" => true,
+        _ => false,
+    }
 }
 
 /// Errors of the system: `[Errno 2] No such file or directory: 'x'`.
