@@ -9,7 +9,7 @@ use dask_pickle::{Kind, View};
 use dask_wire::Value as Wire;
 use dask_wire::exception::TraceFrame;
 use dask_wire::family::{CollectionKind, Decoded};
-use dask_wire::numpy::{Element, NdArray};
+use dask_wire::numpy::{DType, DTypeKind, Element, Field, NdArray};
 use serde::de::DeserializeOwned;
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Number, Value as Json, json};
@@ -125,12 +125,37 @@ fn integer(value: &impl std::fmt::Display) -> Json {
     }
 }
 
+/// A class with its module, which Python leaves out of names of its own.
+fn with_module(class: &str) -> String {
+    if class.contains('.') { class.to_owned() } else { format!("builtins.{class}") }
+}
+
 fn object(class: &str) -> Json {
-    tagged("$python", json!({ "class": class }))
+    tagged("$python", json!({ "class": with_module(class) }))
 }
 
 fn shown_as(class: &str, repr: String) -> Json {
-    tagged("$python", json!({ "class": class, "repr": repr }))
+    tagged("$python", json!({ "class": with_module(class), "repr": repr }))
+}
+
+/// What stands for whatever is too large or too deep to be shown.
+fn too_much() -> Json {
+    tagged("$python", json!({ "class": "…" }))
+}
+
+/// What is pickled by its name. Whether that is a class is told by the name.
+fn global(module: &str, name: &str) -> Json {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let own = ["bool", "bytes", "dict", "float", "int", "list", "object", "set", "str", "tuple", "type"];
+    let shown = if module == "builtins" { name.to_owned() } else { format!("{module}.{name}") };
+    match (module, name) {
+        ("builtins", "Ellipsis") => shown_as("ellipsis", shown),
+        ("builtins", "NotImplemented") => shown_as("NotImplementedType", shown),
+        ("builtins", name) if own.contains(&name) => shown_as("type", format!("<class '{shown}'>")),
+        _ if last.starts_with(char::is_uppercase) => shown_as("type", format!("<class '{shown}'>")),
+        ("builtins", _) => shown_as("builtin_function_or_method", format!("<built-in function {shown}>")),
+        _ => shown_as("function", format!("<function {shown}>")),
+    }
 }
 
 /// An object if all keys are texts, else pairs. Pairs, too, where the object would read like one of the other notations.
@@ -161,7 +186,7 @@ impl Shown {
         if let Decoded::Pickle(tree) = value {
             return self.view(tree.root(), depth);
         }
-        let Some(deeper) = self.enter(depth) else { return object("…") };
+        let Some(deeper) = self.enter(depth) else { return too_much() };
         match value {
             Decoded::Bytes(data) | Decoded::ByteArray(data) | Decoded::Memoryview { data, .. } => bytes(data),
             Decoded::Array(array) => self.ndarray(array),
@@ -179,12 +204,12 @@ impl Shown {
             }
             Decoded::Opaque { type_name, .. } => object(type_name),
             Decoded::Unserializable(text) => shown_as("unserializable", text.clone()),
-            other => object(&other.describe()),
+            other => object(&other.class_name()),
         }
     }
 
     fn view(&mut self, view: View<'_>, depth: usize) -> Json {
-        let Some(deeper) = self.enter(depth) else { return object("…") };
+        let Some(deeper) = self.enter(depth) else { return too_much() };
         match view.kind() {
             Kind::None => Json::Null,
             Kind::Bool => Json::from(view.as_bool()),
@@ -201,7 +226,7 @@ impl Shown {
                 view.pairs().map(|(key, value)| (self.view(key, deeper), self.view(value, deeper))).collect(),
             ),
             Kind::Global => match view.as_global() {
-                Some((module, name)) => shown_as("type", format!("<{module}.{name}>")),
+                Some((module, name)) => global(module, name),
                 None => object("type"),
             },
             _ => self.object(view, deeper),
@@ -212,18 +237,18 @@ impl Shown {
         if let Ok(array) = NdArray::from_view(view) {
             return self.ndarray(&array);
         }
-        let class = view.class_name().map_or_else(
-            || "object".to_owned(),
-            |(module, name)| match module {
-                "builtins" => name.to_owned(),
-                module => format!("{module}.{name}"),
-            },
-        );
-        // Numbers of NumPy, and containers of the standard library, are what they hold.
-        if (class.starts_with("numpy.") || class.starts_with("collections."))
+        if let Some(container) = self.container(view, depth) {
+            return container;
+        }
+        let class = match view.class_name() {
+            Some(("array", "_array_reconstructor")) => "array.array".to_owned(),
+            _ => view.python_class(),
+        };
+        // Numbers of NumPy are what they hold.
+        if class.starts_with("numpy.")
             && let Ok(plain) = dask_pickle::from_view::<dask_pickle::Value>(view)
         {
-            return self.plain(&plain, depth);
+            return self.plain(&plain, &class, depth);
         }
         match dask_pickle::from_view::<String>(view) {
             Ok(text) => shown_as(&class, text),
@@ -231,9 +256,29 @@ impl Shown {
         }
     }
 
-    fn plain(&mut self, value: &dask_pickle::Value, depth: usize) -> Json {
+    /// Dicts of the standard library as dicts, and its deque as a list.
+    fn container(&mut self, view: View<'_>, depth: usize) -> Option<Json> {
+        let object = view.object()?;
+        let first = |at| object.args().item(at);
+        let held = match view.class_name()? {
+            ("collections", "OrderedDict" | "Counter") => first(0),
+            ("collections", "defaultdict") => first(1),
+            ("collections", "deque") => {
+                let items = first(0).into_iter().flat_map(View::items).chain(object.items());
+                return Some(Json::Array(items.map(|item| self.view(item, depth)).collect()));
+            }
+            _ => return None,
+        };
+        if held.is_some_and(|held| held.kind() != Kind::Dict) {
+            return None;
+        }
+        let pairs = held.into_iter().flat_map(View::pairs).chain(object.pairs());
+        Some(dict(pairs.map(|(key, value)| (self.view(key, depth), self.view(value, depth))).collect()))
+    }
+
+    fn plain(&mut self, value: &dask_pickle::Value, class: &str, depth: usize) -> Json {
         use dask_pickle::Value;
-        let Some(deeper) = self.enter(depth) else { return object("…") };
+        let Some(deeper) = self.enter(depth) else { return too_much() };
         match value {
             Value::None => Json::Null,
             Value::Bool(value) => Json::from(*value),
@@ -243,28 +288,20 @@ impl Shown {
             Value::Str(text) => Json::from(text.as_str()),
             Value::Bytes(data) | Value::ByteArray(data) => bytes(data),
             Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
-                Json::Array(items.iter().map(|item| self.plain(item, deeper)).collect())
+                Json::Array(items.iter().map(|item| self.plain(item, class, deeper)).collect())
             }
             Value::Dict(pairs) => dict(
                 pairs
                     .iter()
-                    .map(|(key, value)| (self.plain(key, deeper), self.plain(value, deeper)))
+                    .map(|(key, value)| (self.plain(key, class, deeper), self.plain(value, class, deeper)))
                     .collect(),
             ),
-            Value::Object(inner) if !inner.pairs.is_empty() => dict(
-                inner
-                    .pairs
-                    .iter()
-                    .map(|(key, value)| (self.plain(key, deeper), self.plain(value, deeper)))
-                    .collect(),
-            ),
-            Value::Object(inner) => object(&inner.class),
-            _ => object("object"),
+            _ => object(class),
         }
     }
 
     fn wire(&mut self, value: &Wire<'_>, depth: usize) -> Json {
-        let Some(deeper) = self.enter(depth) else { return object("…") };
+        let Some(deeper) = self.enter(depth) else { return too_much() };
         match value {
             Wire::Nil => Json::Null,
             Wire::Bool(value) => Json::from(*value),
@@ -290,9 +327,9 @@ impl Shown {
         let data = match self.left.checked_sub(count) {
             Some(left) => {
                 self.left = left;
-                nested(array.shape(), &mut array.elements().map(element))
+                nested(array.shape(), &mut array.elements().map(|one| element(one, array.dtype())))
             }
-            None => object("…"),
+            None => too_much(),
         };
         tagged(
             "$ndarray",
@@ -309,7 +346,7 @@ fn nested(shape: &[usize], elements: &mut dyn Iterator<Item = Json>) -> Json {
     }
 }
 
-fn element(element: Element<'_>) -> Json {
+fn element(element: Element<'_>, dtype: &DType) -> Json {
     let time = |value: Option<i64>| value.map_or_else(|| tagged("$time", "NaT"), Json::from);
     match element {
         Element::Bool(value) => Json::from(value),
@@ -320,10 +357,13 @@ fn element(element: Element<'_>) -> Json {
         Element::DateTime(value, _) | Element::TimeDelta(value, _) => time(value),
         Element::Bytes(data) | Element::Void(data) => bytes(data),
         Element::Str(text) => Json::from(text.as_ref()),
-        Element::Record(record) => record
-            .fields()
-            .map(|(_, values)| Json::Array(values.into_iter().map(self::element).collect()))
-            .collect(),
+        Element::Record(record) => {
+            let DTypeKind::Struct(fields) = dtype.kind() else { return object("numpy.void") };
+            let field = |(field, (_, values)): (&Field, (&str, Vec<Element<'_>>))| {
+                nested(&field.shape, &mut values.into_iter().map(|one| self::element(one, &field.dtype)))
+            };
+            fields.iter().zip(record.fields()).map(field).collect()
+        }
         _ => object("numpy.generic"),
     }
 }
@@ -480,6 +520,60 @@ mod tests {
         assert_eq!(dict(vec![(text("$bytes"), text("x"))]), json!({ "$dict": [["$bytes", "x"]] }));
         assert_eq!(dict(vec![(text("$a"), 1.into()), (text("b"), 2.into())]), json!({ "$a": 1, "b": 2 }));
         assert_eq!(dict(vec![(1.into(), 2.into())]), json!({ "$dict": [[1, 2]] }));
+    }
+
+    fn shown(pickle: &[u8]) -> Json {
+        let tree = dask_pickle::read(pickle.to_vec(), Vec::new(), &dask_pickle::Limits::default()).unwrap();
+        Shown { left: ITEMS }.view(tree.root(), DEPTH)
+    }
+
+    #[test]
+    fn objects_have_the_name_of_their_class() {
+        let class = |name: &str| json!({ "$python": { "class": name } });
+        assert_eq!(shown(b"cbuiltins\ncomplex\n(F1\nF2\ntR."), class("builtins.complex"));
+        assert_eq!(shown(b"cfarm\nCow\n(tR."), class("farm.Cow"));
+        assert_eq!(
+            shown(b"carray\n_array_reconstructor\n(carray\narray\nVd\nI16\nV\ntR."),
+            class("array.array")
+        );
+        let repr = |class: &str, repr: &str| json!({ "$python": { "class": class, "repr": repr } });
+        assert_eq!(shown(b"cbuiltins\nint\n."), repr("builtins.type", "<class 'int'>"));
+        assert_eq!(shown(b"cfarm\nCow\n."), repr("builtins.type", "<class 'farm.Cow'>"));
+        assert_eq!(shown(b"cbuiltins\nEllipsis\n."), repr("builtins.ellipsis", "Ellipsis"));
+        assert_eq!(shown(b"cfarm\nmilk\n."), repr("builtins.function", "<function farm.milk>"));
+        // Containers of the standard library, with what they hold.
+        assert_eq!(
+            shown(b"ccollections\nOrderedDict\n(tR(Va\ncfarm\nCow\n(tRu."),
+            json!({ "a": class("farm.Cow") })
+        );
+        assert_eq!(shown(b"ccollections\nCounter\n((dVa\nI2\nstR."), json!({ "a": 2 }));
+        assert_eq!(
+            shown(b"ccollections\ndefaultdict\n(cbuiltins\nlist\ntR(I1\nI2\nu."),
+            json!({ "$dict": [[1, 2]] })
+        );
+        assert_eq!(shown(b"ccollections\ndeque\n((tI5\ntR(I1\nI2\ne."), json!([1, 2]));
+        let typed = Decoded::ArrayArray {
+            data: vec![1].into(),
+            typecode: "B".into(),
+            limits: dask_pickle::Limits::default(),
+        };
+        assert_eq!(Shown { left: ITEMS }.decoded(&typed, DEPTH), class("array.array"));
+    }
+
+    #[test]
+    fn fields_of_records_are_what_they_are() {
+        let field = |name: &str, code: &str, offset, shape| Field {
+            name: name.to_owned(),
+            dtype: DType::parse(code).unwrap(),
+            offset,
+            shape,
+        };
+        let inner = DType::record(vec![field("x", "|u1", 0, vec![])], 1).unwrap();
+        let inner = Field { name: "n".to_owned(), dtype: inner, offset: 1, shape: vec![] };
+        let fields = vec![field("a", "|i1", 0, vec![]), inner, field("b", "<i2", 2, vec![2, 1])];
+        let array =
+            NdArray::from_bytes(DType::record(fields, 6).unwrap(), [1], vec![5u8, 7, 1, 0, 2, 0]).unwrap();
+        assert_eq!(Shown { left: ITEMS }.ndarray(&array)["$ndarray"]["data"], json!([[5, [7], [[1], [2]]]]));
     }
 
     #[test]

@@ -118,6 +118,24 @@ fn values(cluster: &LocalCluster) {
     assert!(array["$ndarray"]["dtype"].as_str().unwrap().contains('8'), "{array}");
     let object = call(&["fractions:Fraction", "1", "3"]);
     assert_eq!(object["$python"]["class"], "fractions.Fraction", "{object}");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("kinds.py");
+    let text = "import array, collections, numpy\n\
+                def records():\n    return numpy.array([(1, 2.5)], dtype=[('a', 'i4'), ('b', 'f8')])\n\
+                def ordered():\n    return collections.OrderedDict(a=numpy.arange(2, dtype='u1'))\n\
+                def others():\n    return [1j, array.array('d', [1]), numpy.ma.array([1], mask=[1]), range(3), int]\n";
+    std::fs::write(&path, text).unwrap();
+    let of = |name: &str| call(&[&format!("kinds:{name}"), "--source", path.to_str().unwrap()]);
+    assert_eq!(of("records")["$ndarray"]["data"], json!([[1, 2.5]]));
+    assert_eq!(
+        of("ordered"),
+        json!({ "a": { "$ndarray": { "dtype": "|u1", "shape": [2], "data": [0, 1] } } })
+    );
+    let classes: Vec<Json> =
+        of("others").as_array().unwrap().iter().map(|other| other["$python"]["class"].clone()).collect();
+    let expected =
+        ["builtins.complex", "array.array", "numpy.ma.MaskedArray", "builtins.range", "builtins.type"];
+    assert_eq!(classes, expected);
 }
 
 /// Waits until something is there.

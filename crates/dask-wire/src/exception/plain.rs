@@ -46,7 +46,7 @@ impl Plain {
             }
             "fractions.Fraction" => {
                 let fraction: Fraction = meaning(object)?;
-                if fraction.num.bits().max(fraction.den.bits()) > MAX_BITS {
+                if fraction.num.0.bits().max(fraction.den.0.bits()) > MAX_BITS {
                     return None;
                 }
                 let text = fraction.to_string();
