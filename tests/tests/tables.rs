@@ -50,18 +50,6 @@ async fn tables_go_both_ways() {
         let error = client.call::<Gathered>(python("return 1j")).to_arrow().await.unwrap_err();
         assert!(error.to_string().contains("builtins.complex is no table"), "{error}");
 
-        // A dict of columns, on a worker without pandas.
-        let hide = "import sys\nsys.modules['pandas'] = None";
-        let dict = client.call::<Gathered>(python("return {'a': [1, 2]}").workers(["first"]));
-        client.call::<()>(python(hide).workers(["first"])).await.unwrap();
-        let error = client.call::<()>(python("import pandas").workers(["first"])).await.unwrap_err();
-        assert!(error.to_string().contains("pandas"), "{error}");
-        assert_eq!(dict.to_arrow().await.unwrap().rows(), 2, "{release}");
-        client
-            .call::<()>(python("import sys\ndel sys.modules['pandas']\nimport pandas").workers(["first"]))
-            .await
-            .unwrap();
-
         // Arrow as it is, and a table in many chunks.
         let chunked =
             "import pyarrow\nt = pyarrow.table({'a': [1, 2]})\nreturn pyarrow.concat_tables([t, t])";
@@ -170,6 +158,40 @@ async fn tables_go_both_ways() {
         let back: ArrowTable = client.call(py("copy:copy").arg(ArrowTable::from(batch()))).await.unwrap();
         assert_eq!(back.batches, [batch()]);
 
+        client.close().await;
+        cluster.cluster.stop().await.unwrap();
+    }
+}
+
+/// Makes pandas as good as missing.
+const HIDE: &str = "
+import sys
+class Hidden:
+    @staticmethod
+    def find_spec(name, *_):
+        if name.split('.')[0] == 'pandas':
+            raise ModuleNotFoundError('no pandas here')
+sys.meta_path.insert(0, Hidden)
+return 'pandas' in sys.modules
+";
+
+#[tokio::test]
+async fn a_dict_is_a_table_without_pandas() {
+    for release in releases_or(&["2.30.1", "2026.8.0"]) {
+        let packages = |builder: dask_local::ClusterBuilder| builder.extra_packages(["pandas", "pyarrow"]);
+        let cluster = TestCluster::start_with(&release, Protocol::Tcp, packages).await.unwrap();
+        let client = cluster.client().connect().await.unwrap();
+        let there: bool = client.call(python(HIDE).workers(["first"])).await.unwrap();
+        assert!(!there, "{release}: a worker has pandas before anybody asked for it");
+        let call = |text: &str| python(text).workers(["first"]);
+        let error = client.call::<()>(call("import pandas")).await.unwrap_err();
+        assert!(error.to_string().contains("no pandas here"), "{error}");
+        let table =
+            client.call::<Gathered>(call("return {'a': [1, 2], 's': ['x', None]}")).to_arrow().await.unwrap();
+        assert_eq!(table.rows(), 2, "{release}");
+        assert_eq!(table.batches[0]["a"].as_primitive::<Int64Type>().values(), &[1, 2]);
+        let error = client.call::<Gathered>(call("return 1j")).to_arrow().await.unwrap_err();
+        assert!(error.to_string().contains("builtins.complex is no table"), "{error}");
         client.close().await;
         cluster.cluster.stop().await.unwrap();
     }
