@@ -53,7 +53,7 @@ pub(super) fn to<T: DeserializeOwned>(decoded: &Decoded) -> Result<T, DecodeErro
             Err(error) => return Err(mismatch(error.to_string())),
         }
     }
-    let value = to_value(decoded).map_err(mismatch)?;
+    let value = value_within(decoded, &mut Budget::all(decoded, true)).map_err(mismatch)?;
     let pickle = dask_pickle::to_vec(&value).map_err(|error| mismatch(error.to_string()))?;
     let tree = dask_pickle::read(pickle, Vec::new(), &limits_of(decoded))
         .map_err(|error| mismatch(error.to_string()))?;
@@ -79,13 +79,13 @@ fn limits_of(decoded: &Decoded) -> Limits {
     }
 }
 
-fn spend(left: &mut usize, cost: usize) -> Result<(), String> {
-    *left = left.checked_sub(cost).ok_or_else(|| "too many items for the limit".to_owned())?;
+fn spend(left: &mut Budget, cost: usize) -> Result<(), String> {
+    left.left = left.left.checked_sub(cost).ok_or_else(|| "too many items for the limit".to_owned())?;
     Ok(())
 }
 
 /// Pays for what a list of lists of an array's elements takes.
-fn spend_array(left: &mut usize, array: &NdArray) -> Result<(), String> {
+fn spend_array(left: &mut Budget, array: &NdArray) -> Result<(), String> {
     spend(left, array.parts()).map_err(|_| {
         format!(
             "its {} elements are too many for the limit of {} items as Python values (see `pickle_limits`); read it as \
@@ -97,10 +97,23 @@ fn spend_array(left: &mut usize, array: &NdArray) -> Result<(), String> {
 }
 
 pub(super) fn to_value(decoded: &Decoded) -> Result<Python, String> {
-    value_within(decoded, &mut limits_of(decoded).items)
+    value_within(decoded, &mut Budget::all(decoded, false))
 }
 
-fn value_within(decoded: &Decoded, left: &mut usize) -> Result<Python, String> {
+/// What a conversion to lists may still cost, and whether it looks for arrays inside of instances of classes, too, which
+/// then are no more than what they hold.
+struct Budget {
+    left: usize,
+    instances: bool,
+}
+
+impl Budget {
+    fn all(decoded: &Decoded, instances: bool) -> Self {
+        Self { left: limits_of(decoded).items, instances }
+    }
+}
+
+fn value_within(decoded: &Decoded, left: &mut Budget) -> Result<Python, String> {
     let bytes = |bytes: &bytes::Bytes| Ok(Python::Bytes(bytes.clone()));
     match decoded {
         Decoded::Pickle(tree) => of_view(tree.root(), tree.limits().depth, left),
@@ -181,7 +194,7 @@ pub(super) fn to_python(value: &Value<'_>, room: usize) -> Option<Python> {
 }
 
 /// A node as a value, with arrays as lists of lists.
-fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, String> {
+fn of_view(view: View<'_>, room: usize, left: &mut Budget) -> Result<Python, String> {
     let too_deep = || format!("nested deeper than {} levels", view.tree().limits().depth);
     spend(left, 1)?;
     let mut items = || {
@@ -215,7 +228,7 @@ fn of_view(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, Stri
             spend_array(left, &array)?;
             array.to_value().map_err(|error| error.to_string())?
         }
-        Kind::Object if is_instance(view) => {
+        Kind::Object if left.instances && is_instance(view) => {
             let room = room.checked_sub(1).ok_or_else(too_deep)?;
             instance(view, room, left)?
         }
@@ -235,7 +248,7 @@ fn is_instance(view: View<'_>) -> bool {
 }
 
 /// An object with arrays in it as lists of lists.
-fn instance(view: View<'_>, room: usize, left: &mut usize) -> Result<Python, String> {
+fn instance(view: View<'_>, room: usize, left: &mut Budget) -> Result<Python, String> {
     let Some(object) = view.object() else { return Ok(Python::None) };
     let mut of = |view| of_view(view, room, left);
     let (module, name) = object.class_name().unwrap_or_default();

@@ -212,6 +212,19 @@ fn within(array: &NdArray, frame: &Bytes) -> bool {
     frame.as_ptr_range().contains(&array.data().as_ptr())
 }
 
+#[test]
+fn an_instance_with_an_array_in_it_stays_what_it_is() {
+    use dask_pickle::{Global, Reduce, Value as Python};
+    let array = pickled_array("numpy.core.numeric", &[1.5]);
+    let cow = Reduce { callable: Global::new("farm:Cow"), args: (array,) };
+    let pickle: Bytes = dask_pickle::to_vec(&vec![cow]).unwrap().into();
+    let decoded = read(element(), vec![pickle]).unwrap();
+    let Python::List(cows) = decoded.to_value().unwrap() else { panic!() };
+    let Python::Object(cow) = &cows[0] else { panic!() };
+    assert_eq!(cow.class, "farm.Cow");
+    assert!(matches!(cow.args.items().unwrap(), [Python::Object(_)]));
+}
+
 #[derive(serde::Deserialize)]
 struct Report {
     array: NdArray,
