@@ -26,7 +26,8 @@ pub(crate) struct Array<'t> {
 #[derive(Debug)]
 enum Elements<'t> {
     Plain(Type<'t>, Cow<'t, [u8]>),
-    Objects(Vec<View<'t>>),
+    /// A list, in C order whatever the order of the array is.
+    Objects(View<'t>),
 }
 
 fn sizes(view: View<'_>) -> Option<Vec<usize>> {
@@ -70,10 +71,8 @@ impl<'t> Array<'t> {
                 let shape = sizes(state.item(1)?)?;
                 let data = state.item(4)?;
                 if data.kind() == Kind::List {
-                    // In C order whatever the order of the array is.
                     let (axes, count) = axes(&shape, 1, false)?;
-                    let elements = Elements::Objects(data.items().collect());
-                    return (count == data.len()).then_some(Self { elements, axes });
+                    return (count == data.len()).then_some(Self { elements: Elements::Objects(data), axes });
                 }
                 Self::plain(state.item(2)?, &shape, state.item(3)?.as_bool()?, data)
             }
@@ -141,13 +140,17 @@ impl<'b, 'a, 'de> Block<'b, 'a, 'de> {
             return Ok(None);
         }
         let one = match &self.array.elements {
-            Elements::Objects(objects) => objects.get(self.at).map(|view| One::Object(self.of.beside(*view))),
+            Elements::Objects(objects) => objects.item(self.at).map(|view| One::Object(self.of.beside(view))),
             Elements::Plain(of, bytes) => {
-                let end = self.at.saturating_add(of.size);
-                bytes.get(self.at..end).and_then(|bytes| match of.count(bytes) {
+                let range = self.at..self.at.saturating_add(of.size);
+                let bytes = match bytes {
+                    Cow::Borrowed(bytes) => bytes.get(range).map(Cow::Borrowed),
+                    Cow::Owned(bytes) => bytes.get(range).map(|bytes| Cow::Owned(bytes.to_vec())),
+                };
+                bytes.and_then(|bytes| match of.count(&bytes) {
                     Some(None) => Some(One::None),
                     Some(Some(count)) => Some(One::Plain(Plain::Int(count))),
-                    None => of.value(Cow::Owned(bytes.to_vec())).map(One::Plain),
+                    None => of.value(bytes).map(One::Plain),
                 })
             }
         };

@@ -37,13 +37,13 @@ fn float(bytes: &[u8], big: bool) -> Option<f64> {
 }
 
 fn integer(bytes: &[u8], big: bool, signed: bool) -> Option<i128> {
-    let mut le = bytes.to_vec();
+    let high = if big { bytes.first()? } else { bytes.last()? };
+    let mut wide = if signed && high & 0x80 != 0 { [0xff; 16] } else { [0; 16] };
+    let low = wide.get_mut(..bytes.len()).filter(|_| bytes.len() <= 8)?;
+    low.copy_from_slice(bytes);
     if big {
-        le.reverse();
+        low.reverse();
     }
-    let negative = signed && le.last()? & 0x80 != 0;
-    let mut wide = if negative { [0xff; 16] } else { [0; 16] };
-    wide.get_mut(..le.len()).filter(|_| le.len() <= 8)?.copy_from_slice(&le);
     Some(i128::from_le_bytes(wide))
 }
 
