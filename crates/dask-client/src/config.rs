@@ -150,8 +150,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Bounds on incoming pickles, and on the lists that arrays become where they are read as Python values. Exceptions
-    /// have bounds of their own: 2,000,000 items.
+    /// Bounds on incoming pickles, on the lists that arrays become where they are read as Python values, and on the
+    /// elements that an array repeats (`numpy.broadcast_to`) where they are written out. Exceptions have bounds of their
+    /// own: 2,000,000 items.
     pub fn pickle_limits(mut self, limits: dask_pickle::Limits) -> Self {
         self.pickle_limits = limits;
         self
