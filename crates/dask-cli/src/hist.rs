@@ -110,6 +110,38 @@ pub(crate) struct Percentiles {
 
 /// The percentiles that are shown, by name.
 pub(crate) const SHOWN: [&str; 7] = ["p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99"];
+/// The same as numbers.
+pub(crate) const PERCENTS: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
+
+impl Summary {
+    /// The nanoseconds that `percent` of all are not above, between two known percentiles in proportion; infinite if
+    /// there are not so many.
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53 are 100 days")]
+    pub(crate) fn at(&self, percent: f64) -> f64 {
+        // Not 100 itself: sums of floating point numbers are not exact.
+        if percent.is_nan() || percent > 100.0 + 1e-9 {
+            return f64::INFINITY;
+        }
+        let mut below = (0.0, self.min_ns as f64);
+        let mut above = (100.0, self.max_ns as f64);
+        let named = PERCENTS.into_iter().zip(self.percentiles_ns.all());
+        for (known, nanos) in named.chain(self.curve.iter().copied()) {
+            // Where a step of the curve is a named percentile, the named one is told.
+            if known <= percent && known > below.0 {
+                below = (known, nanos as f64);
+            }
+            if known >= percent && known < above.0 {
+                above = (known, nanos as f64);
+            }
+        }
+        match above.0 - below.0 {
+            span if span > 0.0 => {
+                below.1 + (above.1 - below.1) * ((percent - below.0) / span).clamp(0.0, 1.0)
+            }
+            _ => below.1,
+        }
+    }
+}
 
 impl Percentiles {
     pub(crate) fn all(&self) -> [u64; 7] {
@@ -133,6 +165,19 @@ mod tests {
         assert!(near(summary.max_ns, 1_000_000), "{summary:?}");
         assert!(summary.curve.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1));
         assert_eq!(summary.curve.last().map(|(percent, _)| *percent), Some(100.0));
+    }
+
+    #[test]
+    fn summaries_know_the_percentiles_between() {
+        let mut hist = Hist::default();
+        (1..=10_000).for_each(|n| hist.record(Duration::from_micros(n)));
+        let summary = hist.summary();
+        for percent in [0.5, 33.0, 50.0, 90.5, 99.0, 99.05, 99.5, 99.995, 100.0] {
+            let (found, expected) = (summary.at(percent), percent * 100_000.0);
+            assert!((found - expected).abs() <= expected * 0.03 + 2000.0, "{percent}: {found}");
+        }
+        assert!(summary.at(100.1).is_infinite() && summary.at(f64::INFINITY).is_infinite());
+        assert!(summary.at(f64::NAN).is_infinite());
     }
 
     #[test]

@@ -68,11 +68,24 @@ async fn runs_are_measured_compared_and_judged() {
     assert_eq!(timeline, counts(&result, "completed"));
 
     // More than the cluster can take, one at a time: the plan is missed, and it shows.
-    let crowded =
-        bench(&["--rate", "2000", "--duration", "500ms", "--in-flight", "1", "--fail-if", "missed>0"])
-            .exits(5);
+    let crowded = bench(&[
+        "--rate",
+        "2000",
+        "--duration",
+        "500ms",
+        "--in-flight",
+        "1",
+        "--fail-if",
+        "missed>0",
+        "--fail-if",
+        "p99>1h",
+    ])
+    .exits(5);
+    fits_schema(&crowded.json());
     assert!(counts(&crowded.json(), "missed") > 0, "{crowded:#?}");
     assert!(crowded.stderr.contains("missed>0"), "{crowded:#?}");
+    // What was never sent is no fast request.
+    assert!(crowded.stderr.contains("crossed p99>1h: slower than any limit"), "{crowded:#?}");
 
     // Thresholds and comparison.
     let page = file("report.html");

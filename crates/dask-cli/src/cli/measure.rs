@@ -81,7 +81,9 @@ reported as missed. Without --rate, --in-flight requests are always under way (c
 
 Thresholds: [PHASE.]WHAT COMPARISON VALUE, with the phases total (default), uncorrected, queue, submit, in_memory, fetch; \
 WHAT p50, p99.9, mean, max and so on; or one of missed, failed, late, throughput (requests a second). A value is a duration \
-(20ms), a number, a share of all requests (1%), or a factor of the run compared with (1.2x).
+(20ms), a number, a share of all requests (1%), or a factor of the run compared with (1.2x). Latencies are judged over \
+all requests that were to be made: one that failed or was missed counts as slower than any limit, so that p99 > anything \
+holds if more than 1% did, and mean and max > anything with the first.
 
 Examples:
   dask-rs bench --tasks 10000

@@ -66,7 +66,7 @@ pub(super) fn with(new: &Report, old: &Report) -> Comparison {
     differ("debug build", then.debug_build.to_string(), now.debug_build.to_string());
 
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53 are 100 days")]
-    let float = |nanos: u64| nanos as f64;
+    let float = |count: u64| count as f64;
     let mut ratios =
         vec![Ratio::of("throughput", old.throughput.requests_per_second, new.throughput.requests_per_second)];
     let (then, now) = (&old.latency.corrected, &new.latency.corrected);
@@ -75,6 +75,10 @@ pub(super) fn with(new: &Report, old: &Report) -> Comparison {
         ratios.push(Ratio::of(name, float(then), float(now)));
     }
     ratios.push(Ratio::of("max", float(then.max_ns), float(now.max_ns)));
+    // The latencies above are those of completed requests: without these a run that answers few would look fast.
+    let (then, now) = (&old.counts, &new.counts);
+    ratios.push(Ratio::of("failed", float(then.failed), float(now.failed)));
+    ratios.push(Ratio::of("missed", float(then.missed), float(now.missed)));
     Comparison { started_unix_s: old.started_unix_s, differences, ratios }
 }
 
@@ -88,6 +92,7 @@ impl Comparison {
     pub(super) fn text(&self) -> String {
         let shown = |figure: &str, value: f64| match figure {
             "throughput" => format!("{value:.1}/s"),
+            "failed" | "missed" => format!("{value:.0}"),
             _ => pretty(Duration::try_from_secs_f64(value / 1e9).unwrap_or(Duration::MAX)),
         };
         let mut text = output::table(
@@ -120,11 +125,15 @@ mod tests {
         let mut new = old.clone();
         new.latency.corrected.percentiles_ns.p99 = 15_000_000;
         new.environment.workers = 3;
+        new.counts.failed = 126;
         let comparison = with(&new, &old);
         let p99 = comparison.ratios.iter().find(|ratio| ratio.figure == "p99").unwrap();
         assert_eq!(p99.ratio, Some(1.5));
         assert_eq!(comparison.differences, ["workers: 2 then, 3 now"]);
         assert!(comparison.ratios.iter().any(|ratio| ratio.ratio.is_none()));
         assert!(comparison.text().contains("1.50"));
+        let text = comparison.text();
+        let failed = text.lines().find(|line| line.contains("failed")).unwrap();
+        assert_eq!(failed.split_whitespace().collect::<Vec<_>>(), ["failed", "0", "126", "-"]);
     }
 }

@@ -148,6 +148,10 @@ impl<'a> Load<'a> {
                 }
             }
             if end.is_some_and(|end| Instant::now() > end + self.plan.deadline + GRACE) {
+                for _ in 0..flying.len() {
+                    let outcome = Err(format!("no result after {:?}", self.plan.deadline));
+                    record.add(Ended { at: start.elapsed(), outcome });
+                }
                 break;
             }
         }

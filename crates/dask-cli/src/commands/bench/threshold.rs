@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::report::Report;
+use super::report::{Counts, Report};
 use crate::failure::Failure;
-use crate::hist::{SHOWN, Summary};
+use crate::hist::{PERCENTS, SHOWN, Summary};
 use crate::output::pretty;
 
 /// One threshold, such as `p99>20ms`.
@@ -43,10 +43,10 @@ pub(super) struct Verdict {
     pub(super) threshold: String,
     /// Whether it holds, so that the run fails.
     pub(super) crossed: bool,
-    /// The figure: nanoseconds, a number, or requests a second.
-    pub(super) actual: f64,
-    /// What it was measured against, in the same unit.
-    pub(super) limit: f64,
+    /// The figure: nanoseconds, a number, or requests a second; `null` is slower than any limit.
+    pub(super) actual: Option<f64>,
+    /// What it was measured against, in the same unit; `null` if the earlier run was slower than any limit.
+    pub(super) limit: Option<f64>,
     pub(super) words: String,
 }
 
@@ -139,25 +139,42 @@ impl Threshold {
             },
         };
         let crossed = match (self.above, self.or_equal) {
+            // Also where the earlier run did no better.
+            (true, _) if actual.is_infinite() => true,
             (true, false) => actual > limit,
             (true, true) => actual >= limit,
             (false, false) => actual < limit,
             (false, true) => actual <= limit,
         };
         let shown = |value: f64| match self.subject {
+            _ if value.is_infinite() => "slower than any limit".to_owned(),
             Subject::Latency { .. } => {
                 pretty(Duration::try_from_secs_f64(value / 1e9).unwrap_or(Duration::MAX))
             }
             Subject::Count(_) => format!("{value:.0}"),
             Subject::Throughput => format!("{value:.1}/s"),
         };
-        let figure = match self.value {
+        let mut figure = match self.value {
             // What a share or a factor comes to is not to be seen from the threshold.
             Value::Share(_) | Value::Factor(_) => format!("{} against {}", shown(actual), shown(limit)),
             _ => shown(actual),
         };
+        if actual.is_infinite() {
+            let counts = &report.counts;
+            figure.push_str(&format!(
+                " ({} of {} requests failed, {} were missed)",
+                counts.failed, counts.planned, counts.missed
+            ));
+        }
         let words = format!("{} {}: {figure}", if crossed { "crossed" } else { "kept" }, self.text);
-        Ok(Verdict { threshold: self.text.clone(), crossed, actual, limit, words })
+        let finite = |value: f64| value.is_finite().then_some(value);
+        Ok(Verdict {
+            threshold: self.text.clone(),
+            crossed,
+            actual: finite(actual),
+            limit: finite(limit),
+            words,
+        })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53 are 100 days")]
@@ -168,23 +185,29 @@ impl Threshold {
             Subject::Count(_) => report.counts.late as f64,
             Subject::Throughput => report.throughput.requests_per_second,
             Subject::Latency { phase, what } => {
-                report.summary_of(phase).map_or(0.0, |summary| latency(summary, what))
+                report.summary_of(phase).map_or(0.0, |summary| latency(summary, what, &report.counts))
             }
         }
     }
 }
 
+/// A figure over all requests that were to be made: those without a latency of their own, failed or missed, are slower
+/// than any limit. Otherwise a cluster that answers nobody would be a fast one.
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^53 are 100 days")]
-fn latency(summary: &Summary, what: &str) -> f64 {
-    let nanos = match what {
-        "mean" => summary.mean_ns,
-        "min" => summary.min_ns,
-        "max" => summary.max_ns,
-        percentile => SHOWN
-            .iter()
-            .zip(summary.percentiles_ns.all())
-            .find(|(name, _)| **name == percentile)
-            .map_or(0, |(_, nanos)| nanos),
+fn latency(summary: &Summary, what: &str, counts: &Counts) -> f64 {
+    let lost = counts.failed + counts.missed;
+    let percent = SHOWN.iter().zip(PERCENTS).find(|(name, _)| **name == what).map(|(_, percent)| percent);
+    let nanos = match (what, percent) {
+        ("mean" | "max", _) if lost > 0 => return f64::INFINITY,
+        ("min", _) if lost > 0 && counts.completed == 0 => return f64::INFINITY,
+        ("mean", _) => summary.mean_ns,
+        ("min", _) => summary.min_ns,
+        ("max", _) => summary.max_ns,
+        (_, Some(percent)) => {
+            let stretch = (counts.completed + lost) as f64 / counts.completed as f64;
+            return if lost == 0 { summary.at(percent) } else { summary.at(percent * stretch) };
+        }
+        (_, None) => 0,
     };
     nanos as f64
 }
@@ -223,11 +246,26 @@ mod tests {
         }
     }
 
+    /// A run of so many completed, failed and missed requests, whose latencies are 1 ms, 2 ms, … in turn.
+    fn run(completed: u64, failed: u64, missed: u64) -> Report {
+        let mut hist = crate::hist::Hist::default();
+        (1..=completed).for_each(|n| hist.record(Duration::from_millis(n)));
+        let mut report = Report::default();
+        report.counts.planned = completed + failed + missed;
+        report.counts.completed = completed;
+        report.counts.failed = failed;
+        report.counts.missed = missed;
+        report.latency.corrected = hist.summary();
+        report
+    }
+
+    fn judge(text: &str, report: &Report, old: Option<&Report>) -> Verdict {
+        text.parse::<Threshold>().unwrap().judge(report, old).unwrap()
+    }
+
     #[test]
     fn a_run_is_judged() {
-        let mut report = Report::default();
-        report.counts.planned = 1000;
-        report.counts.missed = 20;
+        let mut report = run(1000, 0, 0);
         report.latency.corrected.percentiles_ns.p99 = 25_000_000;
         report.throughput.requests_per_second = 90.0;
         let mut old = report.clone();
@@ -238,14 +276,52 @@ mod tests {
             ("p99>=25ms", true),
             ("p99>1.2x", true),
             ("p99>1.3x", false),
-            ("missed>1%", true),
-            ("missed>2%", false),
-            ("missed>=2%", true),
             ("failed>0", false),
             ("throughput<100", true),
         ] {
-            let verdict = text.parse::<Threshold>().unwrap().judge(&report, Some(&old)).unwrap();
+            let verdict = judge(text, &report, Some(&old));
             assert_eq!(verdict.crossed, crossed, "{}", verdict.words);
         }
+        let missing = run(980, 0, 20);
+        for (text, crossed) in [("missed>1%", true), ("missed>2%", false), ("missed>=2%", true)] {
+            assert_eq!(judge(text, &missing, None).crossed, crossed, "{text}");
+        }
+    }
+
+    #[test]
+    fn failed_and_missed_requests_are_slower_than_any_limit() {
+        for stalled in [run(74, 126, 0), run(74, 0, 126), run(74, 63, 63), run(0, 200, 0)] {
+            for text in ["p50>500ms", "p99>500ms", "p99>=500ms", "mean>500ms", "max>500ms", "fetch.p90>1h"] {
+                let verdict = judge(text, &stalled, None);
+                assert!(verdict.crossed && verdict.actual.is_none(), "{verdict:?}");
+                assert!(verdict.words.contains("slower than any limit"), "{verdict:?}");
+            }
+            assert!(!judge("p50<500ms", &stalled, None).crossed);
+        }
+        // 5 of 100: the slowest that count are the 95 others.
+        let some = run(95, 3, 2);
+        for (text, crossed) in [
+            ("p50>52ms", false),
+            ("p50>48ms", true),
+            ("p95>96ms", false),
+            ("p95>94ms", true),
+            ("p99>1h", true),
+            ("min>2ms", false),
+        ] {
+            let verdict = judge(text, &some, None);
+            assert_eq!(verdict.crossed, crossed, "{}", verdict.words);
+        }
+    }
+
+    #[test]
+    fn so_are_those_of_the_run_compared_with() {
+        let (well, stalled) = (run(200, 0, 0), run(74, 126, 0));
+        assert!(!judge("p99>1.2x", &well, Some(&stalled)).crossed);
+        assert!(judge("p99>1.2x", &stalled, Some(&well)).crossed);
+        // No better than before is not good.
+        assert!(judge("p99>1.2x", &stalled, Some(&stalled)).crossed);
+        let kept = serde_json::to_string(&judge("p99>1.2x", &well, Some(&stalled))).unwrap();
+        assert!(kept.contains("\"limit\":null"), "{kept}");
+        assert_eq!(serde_json::from_str::<Verdict>(&kept).unwrap().limit, None);
     }
 }
