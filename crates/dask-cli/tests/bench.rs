@@ -12,11 +12,12 @@
 
 mod common;
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Run, cluster, finish, program, run_on};
+use common::{Run, cluster, finish, first_line, program, run_on};
 use serde_json::{Value as Json, json};
 
 #[track_caller]
@@ -246,26 +247,35 @@ async fn the_oldest_release_can_be_measured_too() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ctrl_c_keeps_from_being_planned_is_not_missed() {
+async fn what_a_signal_keeps_from_being_planned_is_not_missed() {
     let cluster = cluster("2026.8.0").await;
+    for signal in ["-INT", "-TERM"] {
+        ends_with_what_it_has(&cluster, signal);
+    }
+    cluster.stop().await.unwrap();
+}
+
+#[cfg(unix)]
+fn ends_with_what_it_has(cluster: &dask_local::LocalCluster, signal: &str) {
     let mut bench = program();
     bench.args(["bench", "--rate", "20", "--duration", "10m", "--warmup", "0s", "-o", "json"]);
     bench.env("DASK_SCHEDULER_ADDRESS", cluster.address()).stdin(Stdio::null());
     let bench = bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // The scheduler notes what a client has it do, some things for each request: this many mean that some are done.
     let noted = || {
-        let topics = run_on(&cluster, &["events", "-o", "json"]).exits(0).json();
+        let topics = run_on(cluster, &["events", "-o", "json"]).exits(0).json();
         let of_clients = topics.as_array().unwrap().iter();
         let of_clients =
             of_clients.filter(|topic| topic["topic"].as_str().unwrap().starts_with("Client-rs-"));
         of_clients.map(|topic| topic["events"].as_u64().unwrap()).sum::<u64>()
     };
+    let before = noted();
     let deadline = Instant::now() + Duration::from_secs(60);
-    while noted() < 40 {
+    while noted() < before + 40 {
         assert!(Instant::now() < deadline, "nothing is done");
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(Command::new("kill").args(["-INT", &bench.id().to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args([signal, &bench.id().to_string()]).status().unwrap().success());
     let output = bench.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("interrupted"), "{output:?}");
@@ -274,5 +284,24 @@ async fn what_ctrl_c_keeps_from_being_planned_is_not_missed() {
     assert_eq!(counts(&result, "planned"), counts(&result, "sent") + counts(&result, "missed"));
     let due = result["elapsed_ns"].as_u64().unwrap() * 20 / 1_000_000_000 + 1;
     assert!(counts(&result, "planned") <= due, "{due}: {}", result["counts"]);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn latency_sums_up_when_it_is_terminated() {
+    let cluster = cluster("2026.8.0").await;
+    for what in [&["latency"][..], &["latency", "--intrinsic"]] {
+        let mut latency = program();
+        latency.args(what).args(["--duration", "10m", "--interval", "50ms", "-o", "json"]);
+        latency.env("DASK_SCHEDULER_ADDRESS", cluster.address()).stdin(Stdio::null());
+        let mut latency = latency.stdout(Stdio::piped()).spawn().unwrap();
+        let (first, rest) = first_line(&mut latency);
+        assert!(first.contains("phases"), "{what:?}: {first}");
+        assert!(Command::new("kill").args(["-TERM", &latency.id().to_string()]).status().unwrap().success());
+        let last = rest.lines().map_while(Result::ok).last().unwrap_or_default();
+        let last: Json = serde_json::from_str(&last).unwrap();
+        assert!(last["summary"].as_object().is_some_and(|phases| !phases.is_empty()), "{what:?}: {last}");
+        assert_eq!(latency.wait().unwrap().code(), Some(0), "{what:?}");
+    }
     cluster.stop().await.unwrap();
 }

@@ -14,7 +14,7 @@ Phases: resolve, tcp, tls, websocket and handshake of a new connection; rpc, a r
 from submitting a small task until its result is known to be there; fetch, from then until its bytes are here.
 
 On a terminal one live line, otherwise one JSON line an interval; a table of percentiles (with -o json an object) at the \
-end. Ctrl-C ends it early.
+end. Ctrl-C or a polite kill ends it early, with what was measured until then.
 
 Examples:
   dask-rs latency --duration 10s

@@ -15,7 +15,7 @@ const MESSAGE: usize = 64;
 const WATCH: Duration = Duration::from_millis(2);
 const NAP: Duration = Duration::from_millis(1);
 
-/// Measures round by round until the time or the count is up, or Ctrl-C.
+/// Measures round by round until the time or the count is up, or it is told to stop.
 pub(super) async fn run(ticker: &mut Ticker, options: &Latency, end: Option<Instant>) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| Failure::config(format!("loopback cannot be used: {error}"));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(cannot)?;
@@ -51,7 +51,7 @@ pub(super) async fn run(ticker: &mut Ticker, options: &Latency, end: Option<Inst
     };
     tokio::select! {
         outcome = rounds => outcome,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = crate::signals::stopped() => Ok(()),
     }
 }
 

@@ -164,7 +164,7 @@ pub(super) async fn run(context: Context, options: &Latency) -> Result<u8, Failu
     let rounds = rounds(options, &client, &mut ticker, end);
     let outcome = tokio::select! {
         outcome = rounds => outcome,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = crate::signals::stopped() => Ok(()),
     };
     ticker.finish();
     client.close().await;

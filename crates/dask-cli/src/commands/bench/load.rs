@@ -94,7 +94,7 @@ impl<'a> Load<'a> {
         Self { client, work, plan, quiet }
     }
 
-    /// Requests that do not count; whether to go on, for Ctrl-C ends also this.
+    /// Requests that do not count; whether to go on, for being told to stop ends also this.
     pub(super) async fn warm_up(&self) -> Result<bool, Failure> {
         if self.plan.warmup.is_zero() {
             return Ok(true);
@@ -104,12 +104,12 @@ impl<'a> Load<'a> {
         Ok(!load.measure().await?.interrupted)
     }
 
-    /// Runs the plan and waits for what is under way. Ctrl-C ends it early, with what was measured until then.
+    /// Runs the plan and waits for what is under way. Being told to stop ends it early, with what was measured until then.
     pub(super) async fn measure(&self) -> Result<Record, Failure> {
         let mut record = Record::new(self.plan.duration);
         let start = Instant::now();
         let bar = progress::spinner(self.quiet);
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut interrupted = std::pin::pin!(crate::signals::stopped());
         let mut flying = FuturesUnordered::new();
         let mut pace = Pace::new(self.plan, start);
         let overtime = if self.plan.rate.is_some() { OVERTIME } else { Duration::ZERO };
@@ -123,7 +123,7 @@ impl<'a> Load<'a> {
             }
             tokio::select! {
                 biased;
-                _ = &mut interrupted => {
+                () = &mut interrupted => {
                     record.interrupted = true;
                     break;
                 }

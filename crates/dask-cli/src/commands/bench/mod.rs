@@ -81,7 +81,7 @@ pub(super) async fn run(context: Context, options: &Bench) -> Result<u8, Failure
     let before = client.statistics();
     let record = match warm {
         Ok(true) => load.measure().await,
-        // Ended by Ctrl-C before anything was measured.
+        // Told to stop before anything was measured.
         Ok(false) => Ok(Record::new(None)),
         Err(failure) => Err(failure),
     };

@@ -76,7 +76,7 @@ pub(super) struct Record {
     pub(super) missed: u64,
     pub(super) late: u64,
     pub(super) elapsed: Duration,
-    /// Ended by Ctrl-C.
+    /// Told to stop before its end.
     pub(super) interrupted: bool,
     pub(super) errors: BTreeMap<String, u64>,
 }

@@ -300,7 +300,7 @@ impl Report {
         for error in &self.errors {
             let _ = writeln!(text, "  {} times: {}", error.count, error.message);
         }
-        if counts.failed > 0 {
+        if counts.failed + counts.missed > 0 {
             let _ = writeln!(text, "latencies are those of the {} completed requests only", counts.completed);
         }
         text.push('\n');

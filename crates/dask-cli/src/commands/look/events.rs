@@ -18,7 +18,7 @@ pub(in crate::commands) async fn run(context: Context, options: &Events) -> Resu
             let following = follow(context, options, &client, topic);
             tokio::select! {
                 outcome = following => outcome,
-                _ = tokio::signal::ctrl_c() => Ok(()),
+                () = crate::signals::stopped() => Ok(()),
             }
         }
     };
