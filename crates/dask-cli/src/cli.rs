@@ -53,7 +53,7 @@ pub(crate) enum Format {
     Text,
     /// For people, with everything there is to show.
     Wide,
-    /// For programs: one JSON value, durations in nanoseconds, sizes in bytes.
+    /// For programs: one JSON value, or one a line where there are many, durations in nanoseconds, sizes in bytes.
     Json,
 }
 

@@ -71,6 +71,8 @@ fn no_address_and_bad_ones_are_code_1() {
     run(&["bench", "--fail-if", "p42>1ms", "-s", "tcp://127.0.0.1:1"]).exits(1);
     run(&["bench", "--payload", "many", "-s", "tcp://127.0.0.1:1"]).exits(1);
     run(&["bench", "--fail-if", "p99>1.2x", "-s", "tcp://127.0.0.1:1"]).exits(1);
+    let state = run(&["tasks", "--state", "memry", "-s", "tcp://127.0.0.1:1"]).exits(1);
+    assert!(state.stderr.contains("memory") && state.stderr.contains("no-worker"), "{state:#?}");
 }
 
 #[test]
@@ -397,8 +399,14 @@ async fn tasks_are_seen_explained_and_cancelled() {
             states["states"],
             json!({ "erred": 1, "memory": 1, "no-worker": 1, "processing": 1, "waiting": 1 })
         );
-        let erred = run_on(&cluster, &["tasks", "--state", "erred", "-o", "json"]).exits(0).json();
+        let erred = run_on(&cluster, &["tasks", "--state", "Erred", "-o", "json"]).exits(0).json();
         assert_eq!(erred["tasks"][0]["key"], "broken-task", "{erred}");
+        let worker = &cluster.workers()[0];
+        let named = |name: &str| run_on(&cluster, &["tasks", "--worker", name, "-o", "json"]);
+        let by_address = named(&worker.address).exits(0).json();
+        assert_eq!(by_address["tasks"], named(&worker.name).exits(0).json()["tasks"]);
+        let nobody = named("tcp://127.0.0.1:1").exits(1);
+        assert!(nobody.stderr.contains(&worker.address), "{nobody:#?}");
         assert_eq!(why("done-task").0, "memory");
         assert_eq!(why("after-task").0, "waiting");
         if release.starts_with("2026") {

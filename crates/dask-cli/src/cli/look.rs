@@ -4,9 +4,36 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{Cluster, duration};
+
+/// The states in which a scheduler may have a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    Waiting,
+    NoWorker,
+    Queued,
+    Processing,
+    Memory,
+    Erred,
+    Released,
+}
+
+impl State {
+    /// As the scheduler calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::NoWorker => "no-worker",
+            State::Queued => "queued",
+            State::Processing => "processing",
+            State::Memory => "memory",
+            State::Erred => "erred",
+            State::Released => "released",
+        }
+    }
+}
 
 /// Options of `tasks`.
 #[derive(Debug, Args)]
@@ -18,11 +45,11 @@ pub(crate) struct Tasks {
     /// One line for each task instead of counts.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Only tasks in this state: waiting, no-worker, queued, processing, memory, erred, released. Lists them.
-    #[arg(long, value_name = "STATE")]
-    pub(crate) state: Option<String>,
-    /// Only tasks that this worker runs or whose results it holds. Lists them.
-    #[arg(long, value_name = "ADDR")]
+    /// Only tasks in this state. Lists them.
+    #[arg(long, value_name = "STATE", value_enum, ignore_case = true)]
+    pub(crate) state: Option<State>,
+    /// Only tasks that this worker, by address or name, runs or whose results it holds. Lists them.
+    #[arg(long, value_name = "WORKER")]
     pub(crate) worker: Option<String>,
     /// Only tasks whose name starts so. Lists them.
     #[arg(long, value_name = "TEXT")]
@@ -51,7 +78,10 @@ pub(crate) struct TaskOf {
 
 /// Options of `logs`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "\
+With -o json each line of a log is a JSON object on a line of its own.
+
+Examples:
   dask-rs logs
   dask-rs logs --workers -n 20
   dask-rs logs --worker tcp://10.0.3.9:40021 --level warning")]
@@ -78,7 +108,8 @@ pub(crate) struct Logs {
 /// Options of `events`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Topics are what programs choose; Dask itself uses all, scheduler, and the addresses of workers.
+Topics are what programs choose; Dask itself uses all, scheduler, and the addresses of workers. With -o json the list of \
+topics is one JSON array, and each event of a topic a JSON object on a line of its own.
 
 Examples:
   dask-rs events

@@ -1,5 +1,6 @@
 //! `dask-rs tasks`
 
+use dask_client::Client;
 use serde_json::json;
 
 use super::survey;
@@ -10,17 +11,21 @@ use crate::{output, progress};
 
 pub(in crate::commands) async fn run(context: Context, options: &Tasks) -> Result<u8, Failure> {
     let client = options.cluster.connect(context).await?;
+    let worker = match &options.worker {
+        Some(named) => Some(address_of(&client, named).await?),
+        None => None,
+    };
     let asking = survey::tasks(&client);
     let mut rows = progress::patient(context.quiet, "asking for all tasks", asking).await?;
     client.close().await;
     let listing = options.list
         || context.wide()
         || options.state.is_some()
-        || options.worker.is_some()
+        || worker.is_some()
         || options.prefix.is_some();
     rows.retain(|row| {
-        options.state.as_ref().is_none_or(|state| row.state == *state)
-            && options.worker.as_ref().is_none_or(|worker| row.workers.contains(worker))
+        options.state.is_none_or(|state| row.state == state.name())
+            && worker.as_ref().is_none_or(|worker| row.workers.contains(worker))
             && options.prefix.as_ref().is_none_or(|prefix| row.prefix.starts_with(prefix.as_str()))
     });
     let states = survey::count(&rows);
@@ -62,4 +67,18 @@ pub(in crate::commands) async fn run(context: Context, options: &Tasks) -> Resul
         output::say(context.quiet, &format!("{left_out} more; --limit shows them"));
     }
     Ok(0)
+}
+
+/// The address of a worker that is named by address or name.
+async fn address_of(client: &Client, named: &str) -> Result<String, Failure> {
+    let workers = client.scheduler_info().await?.workers;
+    let worker = workers.get(named).or_else(|| workers.values().find(|worker| worker.name == named));
+    worker.map(|worker| worker.address.clone()).ok_or_else(|| {
+        let some: Vec<&str> = workers.keys().take(8).map(String::as_str).collect();
+        let all = workers.len();
+        Failure::config(format!(
+            "there is no worker {named:?}; among the {all} there are: {}",
+            some.join(", ")
+        ))
+    })
 }
