@@ -432,6 +432,50 @@ async fn tasks_are_seen_explained_and_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_wait_for_a_worker_are_counted() {
+    for release in releases() {
+        let cluster = cluster(&release).await;
+        let script = "import operator, os, sys, time\n\
+            from distributed import Client\n\
+            c = Client(os.environ['DASK_LOCAL_SCHEDULER'])\n\
+            crowd = c.map(time.sleep, [600] * 40, pure=False)\n\
+            picky = c.submit(operator.add, 1, 5, key='picky-task', resources={'GPU': 1})\n\
+            print('ready', flush=True)\n\
+            sys.stdin.read()\n";
+        let mut holder = std::process::Command::new(cluster.python())
+            .args(["-c", script])
+            .env("DASK_LOCAL_SCHEDULER", cluster.address())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (line, _output) = first_line(&mut holder);
+        assert_eq!(line.trim(), "ready");
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let states = loop {
+            let states = run_on(&cluster, &["tasks", "-o", "json"]).exits(0).json()["states"].clone();
+            let sum: u64 = states.as_object().unwrap().values().filter_map(Json::as_u64).sum();
+            if sum == 41 && states["no-worker"] == 1 {
+                break states;
+            }
+            assert!(std::time::Instant::now() < deadline, "{states}");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        if release == NEWEST {
+            assert!(states["queued"].as_u64().is_some_and(|queued| queued > 30), "{states}");
+            let task =
+                run_on(&cluster, &["task", "picky-task", "--limit", "40", "-o", "json"]).exits(0).json();
+            assert!(task["record_missing"].as_str().unwrap().contains("its 41 tasks"), "{task}");
+        }
+        let info = run_on(&cluster, &["info", "-o", "json"]).exits(0).json();
+        assert_eq!(info["tasks"], states, "{release}");
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_scheduler_without_workers_is_alive_and_not_healthy() {
     let cluster = lonely_scheduler(NEWEST, Protocol::Tcp).await;
     run_on(&cluster, &["probe", "live"]).exits(0);

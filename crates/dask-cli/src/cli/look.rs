@@ -147,7 +147,9 @@ pub(crate) struct Dump {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Keys: q leaves, arrows scroll, s changes the order. Done are all tasks that finished, also those whose results are gone \
-already: the scheduler records them from the first time it is asked, as it does for its dashboard.
+already: the scheduler records them from the first time it is asked, as it does for its dashboard. Queued tasks and those \
+that no worker can run are counted anew every ten seconds, by a function in the scheduler, which it notes under the topic \
+all.
 
 Examples:
   dask-rs top -s tcp://scheduler:8786
@@ -163,7 +165,9 @@ pub(crate) struct Top {
 /// Options of `export`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-GET /metrics asks the cluster, unless it did so less than --max-age ago; GET /health says whether the exporter runs.
+GET /metrics asks the cluster, unless it did so less than --max-age ago; GET /health says whether the exporter runs. Queued \
+tasks and those that no worker can run are counted anew every ten seconds at most, by a function in the scheduler, which it \
+notes under the topic all.
 
 Example:
   dask-rs export -s tcp://scheduler:8786 --listen 127.0.0.1:9797")]

@@ -59,6 +59,7 @@ pub(super) async fn run(context: Context, options: &Export) -> Result<u8, Failur
             text: Arc::from(""),
             asked: None,
             counts: Counts::default(),
+            counter: survey::Counter::default(),
         }),
     });
     tokio::select! {
@@ -143,6 +144,7 @@ struct State {
     text: Arc<str>,
     asked: Option<Instant>,
     counts: Counts,
+    counter: survey::Counter,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -169,7 +171,9 @@ impl Source {
         }
         let deadline = self.cluster.deadline();
         let mark = Instant::now();
-        let found = match tokio::time::timeout(deadline, self.ask(&mut state.client)).await {
+        let held = &mut *state;
+        let found = match tokio::time::timeout(deadline, self.ask(&mut held.client, &mut held.counter)).await
+        {
             Ok(found) => found,
             Err(_) => Err(Failure::new(crate::failure::UNUSABLE, format!("no answer within {deadline:?}"))),
         };
@@ -178,6 +182,7 @@ impl Source {
         if let Err(failure) = &found {
             state.counts.failures += 1;
             state.client = None;
+            state.counter = survey::Counter::default();
             output::words(failure.message());
         }
         state.text = render(found.ok().as_ref(), state.counts, took).into();
@@ -185,7 +190,7 @@ impl Source {
         Arc::clone(&state.text)
     }
 
-    async fn ask(&self, held: &mut Option<Client>) -> Result<Found, Failure> {
+    async fn ask(&self, held: &mut Option<Client>, counter: &mut survey::Counter) -> Result<Found, Failure> {
         let client = match held {
             Some(client) => client.clone(),
             None => held.insert(self.cluster.open(self.context, self.cluster.deadline()).await?).clone(),
@@ -195,7 +200,7 @@ impl Source {
         let round_trip = mark.elapsed();
         Ok(Found {
             info: client.scheduler_info().await?,
-            states: survey::states(&client).await?,
+            states: counter.count(&client).await?,
             release: client.release().to_string(),
             dialect: client.dialect().submission().name(),
             round_trip,

@@ -11,7 +11,7 @@ use crate::output;
 pub(in crate::commands) async fn run(context: Context, cluster: &Cluster) -> Result<u8, Failure> {
     let client = cluster.connect(context).await?;
     let info = client.scheduler_info().await?;
-    let states = survey::states(&client).await?;
+    let states = survey::Counter::default().count(&client).await?;
     client.close().await;
     let sums = survey::sums(&states);
     let threads = info.total_threads;

@@ -1,8 +1,9 @@
 //! All tasks of a cluster: their states and where they are, by ops that every release has.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
-use dask_client::{Client, Key, WireValue};
+use dask_client::{Client, ErrorKind, Key, WireValue, python_module};
 use serde::Serialize;
 
 use super::keys;
@@ -71,26 +72,76 @@ pub(in crate::commands) fn count(rows: &[TaskRow]) -> States {
     states
 }
 
-/// As [`count`] of [`tasks`], by the cheaper op `get_task_prefix_states` where the release has it. That does not tell
-/// tasks that are queued or that no worker can run.
-pub(in crate::commands) async fn states(client: &Client) -> Result<States, Failure> {
-    let reply = match client.rpc("get_task_prefix_states", []).await {
-        Err(error) if error.kind() == dask_client::ErrorKind::NotAvailable => {
-            return Ok(count(&tasks(client).await?));
+/// How long counts of queued tasks and of those that no worker can run are good: a scheduler notes it under a topic, and
+/// in its log, when it is asked for them.
+const GOOD_FOR: Duration = Duration::from_secs(10);
+
+/// The states that `get_task_prefix_states` leaves out, read off the scheduler.
+const LEFT_OUT: &str = "
+def left_out(dask_scheduler):
+    counts = {}
+    for name, prefix in dask_scheduler.task_prefixes.items():
+        states = prefix.states
+        some = {state: states.get(state, 0) for state in ('queued', 'no-worker')}
+        if any(some.values()):
+            counts[name] = some
+    return counts
+";
+
+/// Counts the tasks of a cluster, again and again.
+#[derive(Debug, Default)]
+pub(in crate::commands) struct Counter {
+    left_out: Option<(Instant, States)>,
+}
+
+impl Counter {
+    /// As [`count`] of [`tasks`], by the cheaper op `get_task_prefix_states` where the release has it. What that does
+    /// not tell is asked for by `run_function`, every ten seconds at most; all tasks are where that is not allowed.
+    pub(in crate::commands) async fn count(&mut self, client: &Client) -> Result<States, Failure> {
+        let reply = match client.rpc("get_task_prefix_states", []).await {
+            Err(error) if error.kind() == ErrorKind::NotAvailable => {
+                return Ok(count(&tasks(client).await?));
+            }
+            reply => reply?,
+        };
+        let mut states = States::new();
+        for (prefix, counts) in reply.as_map().unwrap_or_default() {
+            let Some(prefix) = prefix.as_str() else { continue };
+            let counts = counts.as_map().unwrap_or_default().iter();
+            let counts =
+                counts.filter_map(|(state, count)| Some((state.as_str()?.to_owned(), count.as_u64()?)));
+            states.insert(prefix.to_owned(), counts.collect());
         }
-        reply => reply?,
-    };
-    let mut states = States::new();
-    for (prefix, counts) in reply.as_map().unwrap_or_default() {
-        let Some(prefix) = prefix.as_str() else { continue };
-        let counts = counts.as_map().unwrap_or_default().iter();
-        let counts: BTreeMap<String, u64> = counts
-            .filter_map(|(state, count)| Some((state.as_str()?.to_owned(), count.as_u64()?)))
-            .filter(|(_, count)| *count > 0)
-            .collect();
-        states.insert(prefix.to_owned(), counts);
+        let Some(left_out) = self.left_out(client).await? else {
+            return Ok(count(&tasks(client).await?));
+        };
+        for (prefix, counts) in left_out {
+            states.entry(prefix.clone()).or_default().extend(counts.clone());
+        }
+        for counts in states.values_mut() {
+            counts.retain(|_, count| *count > 0);
+        }
+        Ok(states)
     }
-    Ok(states)
+
+    /// `None` if the scheduler runs nothing for clients.
+    async fn left_out(&mut self, client: &Client) -> Result<Option<&States>, Failure> {
+        if self.left_out.as_ref().is_none_or(|(asked, _)| asked.elapsed() >= GOOD_FOR) {
+            let asking = client.run_on_scheduler(python_module(LEFT_OUT, "left_out"));
+            match asking.await {
+                Ok(states) => self.left_out = Some((Instant::now(), states)),
+                Err(error) if is_refusal(&error) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.left_out.as_ref().map(|(_, states)| states))
+    }
+}
+
+/// Whether the scheduler has answered, and that it will not.
+fn is_refusal(error: &dask_client::Error) -> bool {
+    use ErrorKind::{Closed, Connect, ConnectionLost, Overloaded, Timeout};
+    !matches!(error.kind(), Closed | Connect | ConnectionLost | Overloaded | Timeout)
 }
 
 /// The sums over all names.

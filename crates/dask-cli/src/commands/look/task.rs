@@ -147,7 +147,7 @@ async fn tasks_beyond(client: &Client, limit: u64) -> Result<Option<u64>, Failur
     if client.dialect().request(dask_wire::Peer::Scheduler, "get_task_prefix_states").is_err() {
         return Ok(None);
     }
-    let tasks: u64 = survey::sums(&survey::states(client).await?).values().sum();
+    let tasks: u64 = survey::sums(&survey::Counter::default().count(client).await?).values().sum();
     Ok(Some(tasks).filter(|tasks| *tasks > limit))
 }
 

@@ -199,13 +199,14 @@ impl Screen {
 
 /// Asks the cluster; what goes wrong is told and tried again.
 async fn ask_again_and_again(client: Client, every: Duration, news: mpsc::Sender<News>) {
-    let mut done = Done::default();
+    let (mut done, mut counter) = (Done::default(), survey::Counter::default());
     loop {
         let next = tokio::time::Instant::now() + every;
         if news.send(News::Asking).await.is_err() {
             return;
         }
-        let answer = ask(&client, &mut done).await.map_err(|failure| failure.message().to_owned());
+        let answer =
+            ask(&client, &mut done, &mut counter).await.map_err(|failure| failure.message().to_owned());
         if news.send(News::Answered(Box::new(answer))).await.is_err() {
             return;
         }
@@ -213,11 +214,11 @@ async fn ask_again_and_again(client: Client, every: Duration, news: mpsc::Sender
     }
 }
 
-async fn ask(client: &Client, done: &mut Done) -> Result<Answer, Failure> {
+async fn ask(client: &Client, done: &mut Done, counter: &mut survey::Counter) -> Result<Answer, Failure> {
     let mark = Instant::now();
     let info = client.scheduler_info().await?;
     let round_trip = mark.elapsed();
-    let states = survey::sums(&survey::states(client).await?);
+    let states = survey::sums(&counter.count(client).await?);
     let done = done.since(client).await?;
     let workers = info.workers.into_values().map(Worker::from).collect();
     Ok(Answer { workers, states, done, round_trip })
