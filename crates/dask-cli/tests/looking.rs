@@ -164,6 +164,13 @@ async fn events_of_a_topic_and_those_to_come() {
     assert_eq!(next(), json!({ "n": 1 }));
     python(&cluster, "for n in (2, 3): c.log_event('here', {'n': n})\nc.log_event('there', {'n': 9})").await;
     assert_eq!((next(), next()), (json!({ "n": 2 }), json!({ "n": 3 })));
+    // More at once than the scheduler keeps.
+    let burst =
+        "def burst(dask_scheduler):\n    for n in range(5000): dask_scheduler.log_event('here', {'b': n})\n";
+    python(&cluster, &format!("exec({burst:?})\nc.run_on_scheduler(burst)")).await;
+    for n in 0..5000 {
+        assert_eq!(next(), json!({ "b": n }));
+    }
     #[cfg(unix)]
     {
         assert!(Command::new("kill").args(["-INT", &follower.id().to_string()]).status().unwrap().success());

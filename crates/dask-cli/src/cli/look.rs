@@ -111,6 +111,9 @@ pub(crate) struct Logs {
 Topics are what programs choose; Dask itself uses all, scheduler, and the addresses of workers. With -o json the list of \
 topics is one JSON array, and each event of a topic a JSON object on a line of its own.
 
+--follow subscribes, which registers a client with the scheduler, and the scheduler notes that under all. Releases before \
+2021.9.1 have no subscriptions: they are asked again and again, and stderr says when events may have been lost.
+
 Examples:
   dask-rs events
   dask-rs events all --follow -o json")]
@@ -120,7 +123,7 @@ pub(crate) struct Events {
     /// Goes on printing what comes.
     #[arg(short, long, requires = "topic")]
     pub(crate) follow: bool,
-    /// How often is asked with --follow.
+    /// How often is asked with --follow where there are no subscriptions.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub(crate) every: Duration,
     #[command(flatten)]
