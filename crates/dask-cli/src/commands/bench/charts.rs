@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::report::Report;
+use super::report::{Report, Stretch};
 use crate::hist::Summary;
 use crate::output::pretty;
 
@@ -227,23 +227,30 @@ pub(super) fn timeline(report: &Report) -> String {
             grid_x(&mut svg, &frame, value * 1e9, &format!("{value} s"));
         }
     }
-    // Throughput as bars behind the lines, on a scale of its own.
-    let most = report.timeline.iter().map(|stretch| stretch.completed).max().unwrap_or(1).max(1);
+    // Throughput as bars behind the lines, on a scale of its own; what failed stands on what was completed.
+    let ended = |stretch: &Stretch| stretch.completed + stretch.failed;
+    let most = report.timeline.iter().map(ended).max().unwrap_or(1).max(1);
+    let tall = |count: u64| float(count) / float(most) * (HEIGHT - TOP - BOTTOM) * 0.5;
     for stretch in &report.timeline {
-        let share = float(stretch.completed) / float(most);
         let (left, right) = (frame.x(float(stretch.start_ns)), frame.x(float(stretch.start_ns) + window));
-        let tall = share * (HEIGHT - TOP - BOTTOM) * 0.5;
-        let _ = write!(
-            svg,
-            "<rect class=\"{}\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{tall:.1}\"><title>{:.1} requests/s, {} failed</title></rect>",
-            if stretch.failed > 0 { "bar failed" } else { "bar" },
-            HEIGHT - BOTTOM - tall,
-            (right - left - 0.6).max(0.4),
-            float(stretch.completed) / (window / 1e9),
-            stretch.failed
-        );
+        for (class, count, below) in
+            [("bar", stretch.completed, 0), ("failed", stretch.failed, stretch.completed)]
+        {
+            if count == 0 {
+                continue;
+            }
+            let _ = write!(
+                svg,
+                "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{:.1} requests/s, {} failed</title></rect>",
+                HEIGHT - BOTTOM - tall(below + count),
+                (right - left - 0.6).max(0.4),
+                tall(count),
+                float(stretch.completed) / (window / 1e9),
+                stretch.failed
+            );
+        }
     }
-    type Pick = fn(&super::report::Stretch) -> u64;
+    type Pick = fn(&Stretch) -> u64;
     let lines: [(&str, Pick); 3] = [("max", |s| s.max_ns), ("p99", |s| s.p99_ns), ("p50", |s| s.p50_ns)];
     for (class, pick) in lines {
         let points: Vec<(f64, f64)> = report
@@ -260,9 +267,9 @@ pub(super) fn timeline(report: &Report) -> String {
         line(&mut svg, class, &points);
     }
     svg.push_str("</svg>");
-    svg.push_str(&legend(
-        [("p50", "p50"), ("p99", "p99"), ("max", "max"), ("bar", "throughput")].into_iter(),
-    ));
+    let names = [("p50", "p50"), ("p99", "p99"), ("max", "max"), ("bar", "throughput"), ("failed", "failed")];
+    let any_failed = report.timeline.iter().any(|stretch| stretch.failed > 0);
+    svg.push_str(&legend(names.into_iter().filter(|(class, _)| *class != "failed" || any_failed)));
     svg
 }
 
@@ -282,6 +289,28 @@ mod tests {
         assert!(steps(1.0, 1e12).len() <= 13);
         assert_eq!(even(10.0), [0.0, 2.5, 5.0, 7.5, 10.0]);
         assert!(even(0.0).len() <= 7);
+    }
+
+    #[test]
+    fn what_failed_stands_on_what_was_completed() {
+        let stretch = |completed, failed| Stretch { completed, failed, ..Stretch::default() };
+        let report = Report { timeline: vec![stretch(30, 10), stretch(0, 20)], ..Report::default() };
+        let chart = timeline(&report);
+        let heights = |class: &str| -> Vec<f64> {
+            let bars = chart.split("<rect ").filter(|bar| bar.starts_with(&format!("class=\"{class}\"")));
+            bars.map(|bar| bar.split("height=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap())
+                .collect()
+        };
+        let half = (HEIGHT - TOP - BOTTOM) * 0.5;
+        let near = |found: &[f64], shares: &[f64]| {
+            found.len() == shares.len()
+                && found.iter().zip(shares).all(|(it, share)| (it - half * share).abs() < 0.1)
+        };
+        assert!(near(&heights("bar"), &[0.75]), "{chart}");
+        assert!(near(&heights("failed"), &[0.25, 0.5]), "{chart}");
+        assert!(chart.contains("</i>failed</span>"), "{chart}");
+        let well = Report { timeline: vec![stretch(30, 0)], ..Report::default() };
+        assert!(!timeline(&well).contains("</i>failed</span>"));
     }
 
     #[test]

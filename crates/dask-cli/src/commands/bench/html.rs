@@ -27,10 +27,14 @@ pub(super) fn page(report: &Report, old: Option<&Report>) -> String {
     );
     header(&mut page, report);
     verdicts(&mut page, report);
+    let lost = report.counts.failed + report.counts.missed > 0;
+    let which = if lost { "Every completed request" } else { "Every request" };
     section(
         &mut page,
         "How long requests took",
-        "Every request, the slowest on the right. Each step of the scale is ten times rarer than the one before.",
+        &format!(
+            "{which}, the slowest on the right. Each step of the scale is ten times rarer than the one before."
+        ),
         &charts::percentiles(report, old),
     );
     section(
@@ -208,7 +212,10 @@ mod tests {
         let mut report = Report::default();
         let message = "</script><script>alert(1)</script>".to_owned();
         report.errors.push(super::super::report::Counted { message, count: 1 });
+        assert!(page(&report, None).contains("<p>Every request,"));
+        report.counts.failed = 1;
         let page = page(&report, None);
+        assert!(page.contains("<p>Every completed request,"), "{page}");
         assert!(!page.contains("alert(1)</script>"), "{page}");
         assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("@import"), "{page}");
         assert_eq!(page.matches("</script>").count(), 2);
