@@ -204,6 +204,28 @@ async fn events_of_a_topic_and_those_to_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_hangs_is_left_out_of_a_dump() {
+    for release in releases() {
+        let cluster = cluster(&release).await;
+        let workers: Vec<String> = cluster.workers().into_iter().map(|worker| worker.address).collect();
+        cluster.pause_worker(1).await.unwrap();
+        let dump = run_on(&cluster, &["dump", "--timeout", "10s"]).exits(4);
+        assert!(dump.stderr.contains(&workers[1]) && !dump.stderr.contains(&workers[0]), "{dump:#?}");
+        let state = dump.json();
+        assert!(state["scheduler"]["tasks"].is_object(), "{state}");
+        let silent = state["silent"].as_object().unwrap();
+        assert!(silent.len() == 1 && silent.contains_key(&workers[1]), "{silent:?}");
+        let answers = if release == NEWEST { &state["workers"] } else { &state["workers"]["logs"] };
+        assert!(answers.get(&workers[0]).is_some() && answers.get(&workers[1]).is_none(), "{answers}");
+        assert!(state["versions"]["workers"].get(&workers[0]).is_some(), "{}", state["versions"]);
+        cluster.resume_worker(1).await.unwrap();
+        let dump = run_on(&cluster, &["dump"]).exits(0).json();
+        assert!(dump.get("silent").is_none(), "{}", dump["silent"]);
+        cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dumps_and_records_of_tasks() {
     for release in releases() {
         let cluster = cluster(&release).await;

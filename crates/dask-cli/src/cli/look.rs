@@ -132,7 +132,10 @@ pub(crate) struct Events {
 
 /// Options of `dump`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "\
+Of workers that do not answer in time the dump has {\"silent\": {WORKER: WHY}} instead; the exit code is 4 then.
+
+Examples:
   dask-rs dump state.json
   dask-rs dump | jq '.scheduler.tasks | length'")]
 pub(crate) struct Dump {
