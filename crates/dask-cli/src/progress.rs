@@ -115,3 +115,17 @@ pub(crate) fn bar(quiet: bool, total: u64, what: &'static str) -> ProgressBar {
     bar.set_message(what);
     bar
 }
+
+/// How far something is in hundredths, on a terminal; otherwise nothing is drawn.
+pub(crate) fn share(quiet: bool, words: &str) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(100);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {percent}%") {
+        bar.set_style(style);
+    }
+    bar.set_message(words.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}

@@ -133,6 +133,29 @@ async fn latency_is_one_live_line_within_the_width() {
     cluster.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn measuring_a_cluster_that_hangs_says_what_it_waits_for() {
+    let cluster = cluster(NEWEST).await;
+    let terminal =
+        Terminal::run(on_cluster(&cluster, &["latency", "--duration", "10m", "--timeout", "110s"]));
+    terminal.shows("(max ");
+    cluster.pause_worker(0).await.unwrap();
+    cluster.pause_worker(1).await.unwrap();
+    terminal.shows("waiting for a small task");
+    let killed = Command::new("kill").args(["-TERM", &terminal.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    let (code, seen) = terminal.end();
+    assert!(code == 0 && pty::screen(&seen).contains("handshake"), "{seen:?}");
+
+    let args = ["bench", "--warmup", "1s", "--duration", "1s", "--timeout", "3s"];
+    let (code, seen) = Terminal::run(on_cluster(&cluster, &args)).end();
+    assert!(code == 3 && seen.contains("no request was completed"), "{seen:?}");
+    assert!(seen.contains("warming up") && seen.contains("0 requests, 0 failed"), "{seen:?}");
+    let (_, seen) = Terminal::run(on_cluster(&cluster, &[&args[..], &["--quiet"]].concat())).end();
+    assert!(!seen.contains("warming up"), "{seen:?}");
+    cluster.stop().await.unwrap();
+}
+
 #[test]
 fn demo_shows_how_many_tasks_are_done() {
     let (code, seen) = Terminal::run(on_terminal(&["demo"])).end();

@@ -161,7 +161,7 @@ pub(super) async fn run(context: Context, options: &Latency) -> Result<u8, Failu
     }
     let client = options.cluster.connect(context).await?;
     output::say(context.quiet, &format!("{}, Dask {}", client.address(), client.release()));
-    let rounds = rounds(options, &client, &mut ticker, end);
+    let rounds = rounds(context, options, &client, &mut ticker, end);
     let outcome = tokio::select! {
         outcome = rounds => outcome,
         () = crate::signals::stopped() => Ok(()),
@@ -179,16 +179,19 @@ pub(super) fn goes_on(options: &Latency, end: Option<Instant>, round: u64) -> bo
 }
 
 async fn rounds(
+    context: Context,
     options: &Latency,
     client: &Client,
     ticker: &mut Ticker,
     end: Option<Instant>,
 ) -> Result<(), Failure> {
     let deadline = options.cluster.deadline();
+    let quiet = context.quiet;
     let mut round = 0;
     while goes_on(options, end, round) {
         round += 1;
-        let fresh = options.cluster.builder(deadline)?.connect().await?;
+        let connecting = options.cluster.builder(deadline)?.connect();
+        let fresh = progress::patient(quiet, "waiting for a new connection", connecting).await?;
         let steps = fresh.connect_phases();
         ticker.record("resolve", steps.resolve);
         ticker.record("tcp", steps.tcp);
@@ -202,12 +205,12 @@ async fn rounds(
         fresh.close().await;
 
         let mark = Instant::now();
-        super::round_trip(client).await?;
+        progress::patient(quiet, "waiting for an answer", super::round_trip(client)).await?;
         ticker.record("rpc", mark.elapsed());
 
         if !options.no_tasks {
-            let task = one_task(client, ticker);
-            tokio::time::timeout(deadline, task).await.map_err(|_| {
+            let task = tokio::time::timeout(deadline, one_task(client, ticker));
+            progress::patient(quiet, "waiting for a small task", task).await.map_err(|_| {
                 let words = format!(
                     "a small task has no result after {deadline:?}; are there workers, and are they free? \
                      (--no-tasks measures without tasks)"

@@ -6,6 +6,7 @@ use dask_client::{Client, ErrorKind, Future, Gathered};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use super::record::{Ended, Record, Sample};
 use super::shape::Work;
@@ -73,6 +74,8 @@ impl Plan {
     }
 }
 
+/// How often the terminal is told how far it is.
+const LOOK: Duration = Duration::from_millis(200);
 /// A send that is this late is counted: the plan could not be kept.
 const LATE: Duration = Duration::from_millis(2);
 /// What was planned for the very end may still be sent this much later: it is late then, not missed.
@@ -87,11 +90,12 @@ pub(super) struct Load<'a> {
     work: &'a Work,
     plan: &'a Plan,
     quiet: bool,
+    warming_up: bool,
 }
 
 impl<'a> Load<'a> {
     pub(super) fn new(client: &'a Client, work: &'a Work, plan: &'a Plan, quiet: bool) -> Self {
-        Self { client, work, plan, quiet }
+        Self { client, work, plan, quiet, warming_up: false }
     }
 
     /// Requests that do not count; whether to go on, for being told to stop ends also this.
@@ -100,7 +104,7 @@ impl<'a> Load<'a> {
             return Ok(true);
         }
         let warmup = Plan { duration: Some(self.plan.warmup), requests: None, ..self.plan.clone() };
-        let load = Load { plan: &warmup, quiet: true, ..*self };
+        let load = Load { plan: &warmup, warming_up: true, ..*self };
         Ok(!load.measure().await?.interrupted)
     }
 
@@ -108,13 +112,14 @@ impl<'a> Load<'a> {
     pub(super) async fn measure(&self) -> Result<Record, Failure> {
         let mut record = Record::new(self.plan.duration);
         let start = Instant::now();
-        let bar = progress::spinner(self.quiet);
+        let bar = progress::share(self.quiet, &self.words(&record));
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut interrupted = std::pin::pin!(crate::signals::stopped());
         let mut flying = FuturesUnordered::new();
         let mut pace = Pace::new(self.plan, start);
         let overtime = if self.plan.rate.is_some() { OVERTIME } else { Duration::ZERO };
         let end = self.plan.duration.map(|duration| start + duration + overtime);
-        let mut shown = start;
         loop {
             let free = flying.len() < self.plan.in_flight as usize;
             let more = pace.more(end);
@@ -126,6 +131,10 @@ impl<'a> Load<'a> {
                 () = &mut interrupted => {
                     record.interrupted = true;
                     break;
+                }
+                _ = look.tick() => {
+                    bar.set_position(self.hundredths(start, &record));
+                    bar.set_message(self.words(&record));
                 }
                 planned = pace.next(end), if free && more => {
                     let Some(planned) = planned else { continue };
@@ -141,10 +150,6 @@ impl<'a> Load<'a> {
                         return Err(self.given_up(&record, &ended));
                     }
                     record.add(ended);
-                    if shown.elapsed() > Duration::from_millis(200) {
-                        shown = Instant::now();
-                        bar.set_message(format!("{} requests, {} failed", record.completed, record.failed));
-                    }
                 }
             }
             if end.is_some_and(|end| Instant::now() > end + self.plan.deadline + GRACE) {
@@ -171,6 +176,22 @@ impl<'a> Load<'a> {
             record.planned = record.sent;
         }
         Ok(record)
+    }
+
+    fn words(&self, record: &Record) -> String {
+        match self.warming_up {
+            true => "warming up".to_owned(),
+            false => format!("{} requests, {} failed", record.completed, record.failed),
+        }
+    }
+
+    /// How far the plan is, by time or by requests.
+    fn hundredths(&self, start: Instant, record: &Record) -> u64 {
+        let share = |part: u128, of: u128| u64::try_from(part * 100 / of.max(1)).unwrap_or(100).min(100);
+        let time = self.plan.duration.map(|of| share(start.elapsed().as_nanos(), of.as_nanos()));
+        let ended = u128::from(record.completed + record.failed);
+        let requests = self.plan.requests.map(|of| share(ended, u128::from(of)));
+        time.max(requests).unwrap_or(0)
     }
 
     fn given_up(&self, record: &Record, ended: &Ended) -> Failure {
