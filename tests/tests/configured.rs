@@ -1,7 +1,6 @@
 //! Settings from where Dask looks for them, used on real clusters.
 
 use std::path::Path;
-use std::time::Duration;
 
 use dask_client::{Client, ClientBuilder, ErrorKind, py};
 use dask_live_tests::{TestCluster, releases};
@@ -77,8 +76,7 @@ async fn files_variables_and_a_child_process() {
 
     // The process's own environment.
     let child = |extra: &[(&str, String)]| {
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "what_a_child_process_does", "--ignored", "--nocapture"]);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_from_env"));
         command.envs(all.clone()).envs(variables(extra));
         let output = command.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -94,14 +92,4 @@ async fn files_variables_and_a_child_process() {
     let encrypted = ("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "true".to_owned());
     assert!(child(&[by_name, encrypted]).contains("failed: Config"));
     cluster.cluster.stop().await.unwrap();
-}
-
-#[tokio::test]
-#[ignore = "run by another test, in a process of its own"]
-async fn what_a_child_process_does() {
-    let builder = ClientBuilder::from_env().unwrap().connect_timeout(Duration::from_secs(30));
-    match builder.connect().await {
-        Ok(client) => println!("connected to {}", client.address()),
-        Err(error) => println!("failed: {error:?}"),
-    }
 }
