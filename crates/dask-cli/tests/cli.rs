@@ -13,6 +13,8 @@
 
 mod common;
 
+use std::io::BufReader;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use common::{Peer, cluster, dead_port, first_line, lonely_scheduler, releases, run, run_on};
@@ -356,6 +358,20 @@ fn steering(cluster: &LocalCluster, workers: &[String]) {
     assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
 }
 
+/// Runs a Python client's script, which says that it is ready and then holds its futures for as long as it is let.
+fn hold(cluster: &LocalCluster, script: &str) -> (Child, BufReader<ChildStdout>) {
+    let mut holder = Command::new(cluster.python())
+        .args(["-c", script])
+        .env("DASK_LOCAL_SCHEDULER", cluster.address())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (line, output) = first_line(&mut holder);
+    assert_eq!(line.trim(), "ready");
+    (holder, output)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_are_seen_explained_and_cancelled() {
     for release in releases() {
@@ -372,15 +388,7 @@ async fn tasks_are_seen_explained_and_cancelled() {
             picky = c.submit(operator.add, 1, 5, key='picky-task', resources={'GPU': 1})\n\
             print('ready', flush=True)\n\
             sys.stdin.read()\n";
-        let mut holder = std::process::Command::new(cluster.python())
-            .args(["-c", script])
-            .env("DASK_LOCAL_SCHEDULER", cluster.address())
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (line, _output) = first_line(&mut holder);
-        assert_eq!(line.trim(), "ready");
+        let (mut holder, _output) = hold(&cluster, script);
 
         let why = |key: &str| {
             let task = run_on(&cluster, &["task", key, "-o", "json"]).json();
@@ -442,15 +450,7 @@ async fn tasks_that_wait_for_a_worker_are_counted() {
             picky = c.submit(operator.add, 1, 5, key='picky-task', resources={'GPU': 1})\n\
             print('ready', flush=True)\n\
             sys.stdin.read()\n";
-        let mut holder = std::process::Command::new(cluster.python())
-            .args(["-c", script])
-            .env("DASK_LOCAL_SCHEDULER", cluster.address())
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (line, _output) = first_line(&mut holder);
-        assert_eq!(line.trim(), "ready");
+        let (mut holder, _output) = hold(&cluster, script);
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let states = loop {
             let states = run_on(&cluster, &["tasks", "-o", "json"]).exits(0).json()["states"].clone();
