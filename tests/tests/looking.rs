@@ -25,6 +25,7 @@ async fn what_the_cluster_does() {
         sees_chosen_profiles,
         records_tasks,
         tells_stories,
+        asks_about_tasks_still_on_their_way,
         reads_logs,
         dumps_the_cluster,
         compares_versions,
@@ -216,6 +217,29 @@ async fn tells_stories(stage: &Stage) -> Outcome {
     ensure_eq!((last.from.as_str(), last.to.as_str()), ("processing", "memory"));
     ensure!(last.timestamp > 1e9 && !last.stimulus.is_empty(), "{last:?}");
     ensure!(story.windows(2).all(|steps| steps[0].timestamp <= steps[1].timestamp), "{story:?}");
+    Ok(())
+}
+
+/// A task with a large argument takes its time to arrive; what is asked about it goes over another connection.
+async fn asks_about_tasks_still_on_their_way(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let large = async |key: &str| -> Result<Future<i64>, dask_client::Error> {
+        // Bytes that do not compress.
+        let bytes: Vec<u8> =
+            (0..24u64 << 20).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+        client.submit(py("builtins:len").arg(serde_bytes::ByteBuf::from(bytes)).key(key)).await
+    };
+    let one = large("on-its-way-to-a-stack").await?;
+    client.call_stack(Some(&[one.key().clone()])).await?;
+    let other = large("on-its-way-to-a-size").await?;
+    client.nbytes([&other]).await?;
+    if has(client.dialect(), "get_story") {
+        let third = large("on-its-way-to-a-story").await?;
+        let story = client.story(&[third.key().clone()]).await?;
+        ensure!(story.iter().any(|step| step.key == "on-its-way-to-a-story"), "{story:?}");
+        ensure_eq!(third.result().await?, 24 << 20);
+    }
+    ensure_eq!((one.result().await?, other.result().await?), (24 << 20, 24 << 20));
     Ok(())
 }
 

@@ -93,10 +93,12 @@ impl Client {
         keys: Option<&[Key]>,
     ) -> Result<BTreeMap<String, BTreeMap<String, Vec<String>>>> {
         let shared = self.shared();
-        let span = about_keys!("dask.call_stack", keys.unwrap_or_default());
-        let keys = keys.map_or(Value::Nil, |keys| keys.iter().collect());
-        let request = shared.request("call_stack")?.with("keys", keys)?;
-        let reply = shared.rpc(request).instrument(span).await?;
+        let asked = async {
+            shared.until_taken_in(keys.unwrap_or_default()).await?;
+            let keys = keys.map_or(Value::Nil, |keys| keys.iter().collect());
+            shared.rpc(shared.request("call_stack")?.with("keys", keys)?).await
+        };
+        let reply = asked.instrument(about_keys!("dask.call_stack", keys.unwrap_or_default())).await?;
         let value = reply.value()?;
         let frames = |frames: &Value<'_>| {
             let frames = frames.as_array().unwrap_or_default().iter();

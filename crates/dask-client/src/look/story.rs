@@ -35,14 +35,14 @@ impl Client {
     /// The release cannot do it, or the scheduler does not answer.
     pub async fn story(&self, keys: &[Key]) -> Result<Vec<Transition>> {
         let shared = self.shared();
-        let span = about_keys!("dask.story", keys);
-        let keys: Value<'static> = keys.iter().collect();
         let request = shared.request("get_story")?;
-        let request = match request.accepts("keys_or_stimuli") {
-            true => request.with("keys_or_stimuli", keys)?,
-            false => request.with("keys", keys)?,
+        let field = if request.accepts("keys_or_stimuli") { "keys_or_stimuli" } else { "keys" };
+        let request = request.with(field, keys.iter().collect::<Value<'_>>())?;
+        let asked = async {
+            shared.until_taken_in(keys).await?;
+            shared.rpc(request).await
         };
-        let reply = shared.rpc(request).instrument(span).await?;
+        let reply = asked.instrument(about_keys!("dask.story", keys)).await?;
         let value = reply.value()?;
         let steps = value.as_array().ok_or_else(|| reply.unexpected(value.kind()))?;
         let step = |step: &Value<'_>| {

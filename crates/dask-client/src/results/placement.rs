@@ -25,7 +25,11 @@ impl Client {
         let keys: Vec<&Key> = futures.into_iter().map(Future::key).collect();
         let request =
             self.shared().request("who_has")?.with("keys", keys.iter().copied().collect::<Value<'_>>())?;
-        holders(&self.shared().rpc(request).instrument(about_keys!("dask.who_has", keys)).await?)
+        let asked = async {
+            self.shared().until_taken_in(keys.iter().copied()).await?;
+            self.shared().rpc(request).await
+        };
+        holders(&asked.instrument(about_keys!("dask.who_has", keys)).await?)
     }
 
     /// As [`Client::who_has`], of every result on the cluster, whoever asked for it: large on a busy one (op `who_has`,
@@ -74,7 +78,11 @@ impl Client {
         let keys: Vec<&Key> = futures.into_iter().map(Future::key).collect();
         let request = self.shared().request("nbytes")?.with("summary", false)?;
         let request = request.with("keys", keys.iter().copied().collect::<Value<'_>>())?;
-        let reply = self.shared().rpc(request).instrument(about_keys!("dask.nbytes", keys)).await?;
+        let asked = async {
+            self.shared().until_taken_in(keys.iter().copied()).await?;
+            self.shared().rpc(request).await
+        };
+        let reply = asked.instrument(about_keys!("dask.nbytes", keys)).await?;
         let value = reply.value()?;
         let pairs = value.as_map().ok_or_else(|| reply.unexpected(value.kind()))?;
         Ok(pairs.iter().filter_map(|(key, size)| Some((Key::from_value(key)?, size.as_u64()?))).collect())

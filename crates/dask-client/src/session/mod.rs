@@ -2,6 +2,7 @@
 
 pub(crate) mod exchange;
 pub(crate) mod greet;
+pub(crate) mod known;
 pub(crate) mod life;
 pub(crate) mod reply;
 pub(crate) mod stream;

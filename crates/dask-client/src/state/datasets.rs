@@ -96,9 +96,7 @@ impl Client {
         replace: bool,
     ) -> Result<()> {
         let shared = self.shared();
-        for key in &keys {
-            shared.until_known(key).await?;
-        }
+        shared.until_known(&keys).await?;
         let mut out = Pickler::new();
         let mut fill = PythonFutures { dialect: shared.dialect(), scheduler: self.address().to_string() };
         template.write_into(&mut out, &mut fill).map_err(Error::encode)?;

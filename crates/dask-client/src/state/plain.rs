@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use dask_pickle::{Template, Value as Python};
 use dask_wire::family::{Decoded, decode};
-use dask_wire::session::KeyState;
 use dask_wire::{FromPython, Key, Payload, Request, Value};
 use serde::Serialize;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use crate::client::Shared;
@@ -45,7 +44,7 @@ impl Sent {
     pub(crate) async fn put_into(self, request: Request, shared: &Shared) -> Result<Request> {
         Ok(match self {
             Sent::Key(key) => {
-                shared.until_known(&key).await?;
+                shared.until_known(std::slice::from_ref(&key)).await?;
                 request.with("key", key.to_value())?
             }
             Sent::Data(data) => request.with("data", data)?,
@@ -184,67 +183,6 @@ fn is_timeout(error: &Error) -> bool {
 /// A limit as Dask takes it: seconds, or nil.
 pub(crate) fn seconds(limit: Option<Duration>) -> Value<'static> {
     limit.map(|limit| limit.as_secs_f64()).into()
-}
-
-impl Shared {
-    /// Waits until the scheduler has heard of a key that this client holds. What asks for it next goes over another
-    /// connection than the graph, and may overtake it.
-    pub(crate) async fn until_known(&self, key: &Key) -> Result<()> {
-        let held = self.session.look(|session| session.state(key).map(KeyState::is_pending));
-        match held {
-            None => return Err(Error::not_held(key)),
-            Some(false) => return self.outcome_if_gone(key),
-            Some(true) => (),
-        }
-        let limit = from_now(self.settings.rpc_timeout);
-        let mut pause = Duration::from_millis(2);
-        loop {
-            let keys: Value<'_> = [key].into_iter().collect();
-            let reply = self.rpc(self.request("get_task_status")?.with("keys", keys)?).await?;
-            let known = reply.value()?.as_map().is_some_and(|states| {
-                states
-                    .iter()
-                    .any(|(name, state)| Key::from_value(name).as_ref() == Some(key) && !state.is_nil())
-            });
-            if known {
-                return Ok(());
-            }
-            if Instant::now() > limit {
-                return Err(Error::timeout(
-                    format_args!("the scheduler's hearing of {key}"),
-                    self.settings.rpc_timeout,
-                ));
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(100));
-        }
-    }
-
-    /// An error if this client has no future of one of these keys.
-    pub(crate) fn check_held<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Result<()> {
-        if self.is_closing() {
-            return Err(Error::closed());
-        }
-        self.session.look(|session| match keys.into_iter().find(|key| session.state(key).is_none()) {
-            Some(key) => Err(Error::not_held(key)),
-            None => Ok(()),
-        })
-    }
-
-    /// An error for a key that cannot have a result any more; a failed task still counts as there.
-    pub(crate) fn outcome_if_gone(&self, key: &Key) -> Result<()> {
-        match self.outcome(key) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::Cancelled | ErrorKind::Lost | ErrorKind::Closed | ErrorKind::Config
-                ) =>
-            {
-                Err(error)
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -34,10 +34,7 @@ impl Client {
         // The stream has no replies. What was written to it is read there before what is asked afterwards.
         let taken_in = async {
             shared.session.written(shared).await?;
-            for key in keys {
-                shared.until_known(key).await?;
-            }
-            Ok(())
+            shared.until_known(keys).await
         };
         tokio::time::timeout(limit, taken_in)
             .await
