@@ -160,7 +160,7 @@ impl Default for ClusterBuilder {
             dashboard: false,
             env: BTreeMap::new(),
             scheduler_args: Vec::new(),
-            process_deadline: Duration::from_secs(60),
+            process_deadline: Duration::from_secs(180),
             grace: Duration::from_secs(3),
             events: Listener::default(),
         };

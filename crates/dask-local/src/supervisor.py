@@ -104,6 +104,21 @@ def spawn(command):
     watcher.start()
 
 
+def stands_still(child):
+    # A signal is only on its way when kill returns.
+    end = time.time() + 5.0
+    while POSIX and hasattr(os, "waitid") and time.time() < end:
+        with state_lock:
+            if child.done:
+                return
+            try:
+                if os.waitid(os.P_PID, child.proc.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT):
+                    return
+            except OSError:
+                return
+        time.sleep(0.002)
+
+
 def running():
     return [child for child in children.values() if not child.done]
 
@@ -112,6 +127,25 @@ def wait(seconds, concerned=lambda child: True):
     end = time.time() + seconds
     while any(concerned(child) for child in running()) and time.time() < end:
         time.sleep(0.02)
+
+
+def left_behind():
+    # What the children started: nobody here hears of its end.
+    groups = set(str(child.proc.pid) for child in children.values())
+    try:
+        numbers = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return False
+    for number in numbers:
+        try:
+            with open("/proc/%s/stat" % number, "rb") as stat:
+                # pid (name) state ppid pgrp
+                fields = stat.read().decode("utf-8", "replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if len(fields) > 2 and fields[2] in groups and fields[0] not in "ZX":
+            return True
+    return False
 
 
 def shut_down(*_):
@@ -131,6 +165,9 @@ def shut_down(*_):
         for child in running():
             child.send("KILL", True)
     wait(5.0)
+    end = time.time() + 5.0
+    while left_behind() and time.time() < end:
+        time.sleep(0.02)
     for _ in range(50):
         shutil.rmtree(DIRECTORY, ignore_errors=True)
         if not os.path.exists(DIRECTORY):
@@ -165,6 +202,9 @@ def main():
                     child = children.get(command["id"])
                     if child is not None:
                         child.send(command["signal"], command["group"])
+                if child is not None and command["signal"] == "STOP":
+                    stands_still(child)
+                report(event="signalled", order=command["order"])
     except Asked:
         pass
     finally:

@@ -35,6 +35,8 @@ struct State {
     ready: bool,
     gone: bool,
     children: BTreeMap<u64, ChildState>,
+    /// The latest order to signal that was carried out.
+    signalled: u64,
 }
 
 /// A command to start.
@@ -60,6 +62,7 @@ enum Order<'a> {
     },
     Signal {
         id: u64,
+        order: u64,
         signal: &'static str,
         group: bool,
     },
@@ -72,6 +75,7 @@ enum Report {
     Started { id: u64, pid: u32 },
     Failed { id: u64, message: String },
     Exited { id: u64, code: i32 },
+    Signalled { order: u64 },
     Stopped {},
 }
 
@@ -79,6 +83,7 @@ enum Report {
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     stdin: Mutex<Option<ChildStdin>>,
+    signalling: Mutex<()>,
     process: Mutex<Child>,
     state: watch::Receiver<State>,
     directory: PathBuf,
@@ -126,6 +131,7 @@ impl Supervisor {
         let next = std::sync::atomic::AtomicU64::new(1);
         Ok(Self {
             stdin: Mutex::new(stdin),
+            signalling: Mutex::new(()),
             process: Mutex::new(process),
             state,
             directory,
@@ -160,9 +166,20 @@ impl Supervisor {
         }
     }
 
-    /// Sends a signal (`KILL`, `TERM`, `STOP`, `CONT`) to a process, or to all of its group.
+    /// Sends a signal (`KILL`, `TERM`, `STOP`, `CONT`) to a process, or to all of its group. Returns when that is done; a
+    /// process that was to stop stands still then.
     pub(crate) async fn signal(&self, id: u64, signal: &'static str, group: bool) -> Result<(), Error> {
-        self.order(&Order::Signal { id, signal, group }).await
+        // One at a time, so that they are carried out in the order of their numbers.
+        let _turn = self.signalling.lock().await;
+        let order = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.order(&Order::Signal { id, order, signal, group }).await?;
+        let mut state = self.state.clone();
+        let done = state.wait_for(|state| state.gone || state.signalled >= order);
+        match tokio::time::timeout(ANSWER, done).await {
+            Ok(Ok(state)) if state.signalled >= order => Ok(()),
+            Ok(_) => Err(self.lost("is gone")),
+            Err(_) => Err(self.lost("did not answer")),
+        }
     }
 
     /// What is known of a process.
@@ -238,6 +255,7 @@ async fn listen(stdout: ChildStdout, sender: watch::Sender<State>) {
             Report::Started { id, pid } => state.children.entry(id).or_default().pid = Some(pid),
             Report::Failed { id, message } => state.children.entry(id).or_default().error = Some(message),
             Report::Exited { id, code } => state.children.entry(id).or_default().exit = Some(code),
+            Report::Signalled { order } => state.signalled = order,
             Report::Stopped {} => state.gone = true,
         });
     }
