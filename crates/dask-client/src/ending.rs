@@ -11,9 +11,12 @@ use crate::outside::run::Place;
 use crate::state::guard::fresh_id;
 use crate::state::plain::seconds;
 use crate::waiting::limit::from_now;
+use crate::waiting::limited::Limited;
 
 /// A restart also waits for processes to end and to start.
 const RESTART: Duration = Duration::from_secs(120);
+/// What is being done, in errors.
+const RETIRING: &str = "retiring workers";
 
 impl Client {
     /// Retires workers, given by address or name: their data is moved to others first, then they are told to close.
@@ -23,12 +26,12 @@ impl Client {
     /// Op `retire_workers`, every release.
     ///
     /// # Errors
-    /// There is no such worker, or moving the data takes longer than a request may.
-    pub async fn retire_workers<W: Into<String>>(
+    /// There is no such worker, or moving the data takes longer than the [`deadline`](Limited::deadline).
+    pub fn retire_workers<W: Into<String>>(
         &self,
         workers: impl IntoIterator<Item = W>,
-    ) -> Result<Vec<String>> {
-        self.retire(workers.into_iter().map(Into::into).collect(), true).await
+    ) -> Limited<'_, Vec<String>> {
+        self.retire(workers.into_iter().map(Into::into).collect(), true)
     }
 
     /// As [`Client::retire_workers`], but without telling their processes to end: they give up their data and get no more
@@ -37,21 +40,24 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::retire_workers`].
-    pub async fn retire_workers_without_closing<W: Into<String>>(
+    pub fn retire_workers_without_closing<W: Into<String>>(
         &self,
         workers: impl IntoIterator<Item = W>,
-    ) -> Result<Vec<String>> {
-        self.retire(workers.into_iter().map(Into::into).collect(), false).await
+    ) -> Limited<'_, Vec<String>> {
+        self.retire(workers.into_iter().map(Into::into).collect(), false)
     }
 
-    async fn retire(&self, named: Vec<String>, close: bool) -> Result<Vec<String>> {
-        if named.is_empty() {
-            // No workers at all means to Dask: whichever can best be spared.
-            return Ok(Vec::new());
-        }
-        let workers = self.pick_workers(Place::Worker, Some(&named)).await?;
-        let request = self.shared().request("retire_workers")?;
-        self.send_retire(request.with("workers", workers.into_iter().collect::<Value<'_>>())?, close).await
+    fn retire(&self, named: Vec<String>, close: bool) -> Limited<'_, Vec<String>> {
+        Limited::new(self, RETIRING, move |within| async move {
+            if named.is_empty() {
+                // No workers at all means to Dask: whichever can best be spared.
+                return Ok(Vec::new());
+            }
+            let workers = self.pick_workers(Place::Worker, Some(&named)).await?;
+            let request = self.shared().request("retire_workers")?;
+            let request = request.with("workers", workers.into_iter().collect::<Value<'_>>())?;
+            self.send_retire(request, close, within).await
+        })
     }
 
     /// Retires `count` workers that can best be spared, those without work first, but leaves at least `keep`. Gives the
@@ -60,18 +66,20 @@ impl Client {
     /// Op `retire_workers`, every release.
     ///
     /// # Errors
-    /// Moving the data takes longer than a request may, or the scheduler does not answer.
-    pub async fn retire_some(&self, count: usize, keep: usize) -> Result<Vec<String>> {
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let request = self.shared().request("retire_workers")?.with("n", count)?.with("minimum", keep)?;
-        self.send_retire(request, true).await
+    /// Moving the data takes longer than the [`deadline`](Limited::deadline), or the scheduler does not answer.
+    pub fn retire_some(&self, count: usize, keep: usize) -> Limited<'_, Vec<String>> {
+        Limited::new(self, RETIRING, move |within| async move {
+            if count == 0 {
+                return Ok(Vec::new());
+            }
+            let request = self.shared().request("retire_workers")?.with("n", count)?.with("minimum", keep)?;
+            self.send_retire(request, true, within).await
+        })
     }
 
-    async fn send_retire(&self, request: Request, close: bool) -> Result<Vec<String>> {
-        let shared = self.shared();
-        let reply = shared.rpc(request.with("close_workers", close)?.with("remove", true)?).await?;
+    async fn send_retire(&self, request: Request, close: bool, within: Duration) -> Result<Vec<String>> {
+        let request = request.with("close_workers", close)?.with("remove", true)?;
+        let reply = self.shared().rpc_within(request, within).await?;
         let value = reply.value()?;
         let addresses: Vec<&Value<'_>> = match &value {
             Value::Map(retired) => retired.iter().map(|(address, _)| address).collect(),

@@ -105,6 +105,7 @@ pub use state::topics::{Subscription, TopicEvent};
 pub use state::variable::Variable;
 pub use waiting::as_completed::AsCompleted;
 pub use waiting::diagnosis::{Diagnosis, Offer};
+pub use waiting::limited::Limited;
 pub use waiting::progress::{Counts, Progress};
 pub use waiting::wait::{CallFuture, ExceptionFuture, Finished, ResultFuture};
 pub use waiting::wait_many::{Wait, Waited};

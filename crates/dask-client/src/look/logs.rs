@@ -189,7 +189,7 @@ impl Drop for LogForwarding {
         let client = Client { handle: Arc::clone(&self.handle) };
         let plugin = std::mem::take(&mut self.plugin);
         self.runtime.spawn(async move {
-            if let Err(error) = client.unregister_worker_plugin(&plugin).await {
+            if let Err(error) = client.unregister_worker_plugin(&*plugin).await {
                 tracing::debug!(%error, "the plugin that forwards logs was not removed");
             }
         });

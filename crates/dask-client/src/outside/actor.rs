@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::address::Address;
 use crate::outside::run::Place;
+use crate::waiting::limited::Limited;
 use crate::work::arguments::{Args, Arguments, Collected};
 use crate::work::future::Future;
 
@@ -136,25 +137,27 @@ impl Actor {
     ///
     /// # Errors
     /// There is no such attribute, it is not of type `R`, or the worker does not answer.
-    pub async fn attribute<R: FromPython>(&self, name: &str) -> Result<R> {
-        let client = self.future.client();
-        let request = client.dialect().request(Peer::Worker, "actor_attribute")?;
-        let request = request.with("actor", self.key().to_value())?.with("attribute", name.to_owned())?;
-        let span = tracing::debug_span!("dask.actor_attribute", key = %self.key(), attribute = name);
-        self.send(request, None, || format!("attribute {name:?} of {}", self.key())).instrument(span).await
+    pub fn attribute<'c, R: FromPython + 'c>(&'c self, name: &'c str) -> Limited<'c, R> {
+        let what = "reading an actor's attribute";
+        Limited::new(&self.future.client(), what, move |within| async move {
+            let request = self.future.client().dialect().request(Peer::Worker, "actor_attribute")?;
+            let request = request.with("actor", self.key().to_value())?.with("attribute", name.to_owned())?;
+            let span = tracing::debug_span!("dask.actor_attribute", key = %self.key(), attribute = name);
+            let what = || format!("attribute {name:?} of {}", self.key());
+            self.send(request, within, what).instrument(span).await
+        })
     }
 
     async fn send<R: FromPython>(
         &self,
         request: Request,
-        deadline: Option<Duration>,
+        deadline: Duration,
         what: impl Fn() -> String,
     ) -> Result<R> {
         let client = self.future.client();
         let shared = client.shared();
         // A worker that is gone would let calls wait for their deadline.
         shared.outcome(self.key())?;
-        let deadline = deadline.unwrap_or(shared.settings.rpc_timeout);
         let op = request.op();
         let direct = self.direct.get_or_init(|| shared.within_reach(&self.worker));
         let (mut reply, peer) = match direct.await {
@@ -242,6 +245,7 @@ impl<'a, R: FromPython + Send + 'a> IntoFuture for ActorCall<'a, R> {
                 .with("args", Value::Array(args))?
                 .with("kwargs", Value::Map(kwargs))?;
             let span = tracing::debug_span!("dask.actor_call", key = %actor.key(), method);
+            let deadline = deadline.unwrap_or(actor.future.client().shared().settings.rpc_timeout);
             let what = || format!("what {method:?} of {} returned", actor.key());
             actor.send(request, deadline, what).instrument(span).await
         })

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::look::info::WorkerHealth;
 use crate::outside::pickled::pickle_result;
 use crate::session::reply::Reply;
+use crate::waiting::limited::Limited;
 use crate::work::arguments::{Args, Arguments, Collected};
 use crate::work::python::dedent;
 
@@ -126,9 +127,11 @@ impl Client {
     /// # Errors
     /// An argument cannot be sent, the class cannot be imported or made ([`crate::ErrorKind::Rpc`]), or the scheduler
     /// does not answer. What its `setup` raises stands in the map.
-    pub async fn register_worker_plugin(&self, plugin: Plugin) -> Result<BTreeMap<String, WorkerHealth>> {
-        let request = plugin.request(self.shared().request("register_worker_plugin")?)?;
-        health_map(&self.shared().rpc(request).await?)
+    pub fn register_worker_plugin(&self, plugin: Plugin) -> Limited<'_, BTreeMap<String, WorkerHealth>> {
+        Limited::new(self, "making a worker plugin", move |within| async move {
+            let request = plugin.request(self.shared().request("register_worker_plugin")?)?;
+            health_map(&self.shared().rpc_within(request, within).await?)
+        })
     }
 
     /// Removes a worker plugin by its name from every worker, now and for those that come later.
@@ -137,9 +140,15 @@ impl Client {
     ///
     /// # Errors
     /// There is no such plugin ([`crate::ErrorKind::Rpc`]), the release cannot do it, or the scheduler does not answer.
-    pub async fn unregister_worker_plugin(&self, name: &str) -> Result<BTreeMap<String, WorkerHealth>> {
-        let request = self.shared().request("unregister_worker_plugin")?.with("name", name.to_owned())?;
-        health_map(&self.shared().rpc(request).await?)
+    pub fn unregister_worker_plugin(
+        &self,
+        name: impl Into<String>,
+    ) -> Limited<'_, BTreeMap<String, WorkerHealth>> {
+        let name = name.into();
+        Limited::new(self, "removing a worker plugin", move |within| async move {
+            let request = self.shared().request("unregister_worker_plugin")?.with("name", name)?;
+            health_map(&self.shared().rpc_within(request, within).await?)
+        })
     }
 
     /// Makes a plugin in every nanny, now and in those that come later, and says for each worker how that went. Workers
@@ -149,9 +158,11 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::register_worker_plugin`]; also if the release cannot do it.
-    pub async fn register_nanny_plugin(&self, plugin: Plugin) -> Result<BTreeMap<String, WorkerHealth>> {
-        let request = plugin.request(self.shared().request("register_nanny_plugin")?)?;
-        health_map(&self.shared().rpc(request).await?)
+    pub fn register_nanny_plugin(&self, plugin: Plugin) -> Limited<'_, BTreeMap<String, WorkerHealth>> {
+        Limited::new(self, "making a nanny plugin", move |within| async move {
+            let request = plugin.request(self.shared().request("register_nanny_plugin")?)?;
+            health_map(&self.shared().rpc_within(request, within).await?)
+        })
     }
 
     /// Removes a nanny plugin by its name.
@@ -160,9 +171,15 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::unregister_worker_plugin`].
-    pub async fn unregister_nanny_plugin(&self, name: &str) -> Result<BTreeMap<String, WorkerHealth>> {
-        let request = self.shared().request("unregister_nanny_plugin")?.with("name", name.to_owned())?;
-        health_map(&self.shared().rpc(request).await?)
+    pub fn unregister_nanny_plugin(
+        &self,
+        name: impl Into<String>,
+    ) -> Limited<'_, BTreeMap<String, WorkerHealth>> {
+        let name = name.into();
+        Limited::new(self, "removing a nanny plugin", move |within| async move {
+            let request = self.shared().request("unregister_nanny_plugin")?.with("name", name)?;
+            health_map(&self.shared().rpc_within(request, within).await?)
+        })
     }
 
     /// Makes a plugin in the scheduler. Before 2021.9.0 it goes by a name of the scheduler's choice.
@@ -172,9 +189,11 @@ impl Client {
     /// # Errors
     /// As [`Client::register_worker_plugin`]; also if the release cannot do it, the scheduler is configured not to
     /// unpickle, or the plugin's `start` raises.
-    pub async fn register_scheduler_plugin(&self, plugin: Plugin) -> Result<()> {
-        let request = plugin.request(self.shared().request("register_scheduler_plugin")?)?;
-        self.shared().rpc(request).await.map(drop)
+    pub fn register_scheduler_plugin(&self, plugin: Plugin) -> Limited<'_, ()> {
+        Limited::new(self, "making a scheduler plugin", move |within| async move {
+            let request = plugin.request(self.shared().request("register_scheduler_plugin")?)?;
+            self.shared().rpc_within(request, within).await.map(drop)
+        })
     }
 
     /// Removes a scheduler plugin by its name.
@@ -183,9 +202,12 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::unregister_worker_plugin`].
-    pub async fn unregister_scheduler_plugin(&self, name: &str) -> Result<()> {
-        let request = self.shared().request("unregister_scheduler_plugin")?.with("name", name.to_owned())?;
-        self.shared().rpc(request).await.map(drop)
+    pub fn unregister_scheduler_plugin(&self, name: impl Into<String>) -> Limited<'_, ()> {
+        let name = name.into();
+        Limited::new(self, "removing a scheduler plugin", move |within| async move {
+            let request = self.shared().request("unregister_scheduler_plugin")?.with("name", name)?;
+            self.shared().rpc_within(request, within).await.map(drop)
+        })
     }
 }
 

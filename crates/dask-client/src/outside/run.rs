@@ -13,6 +13,7 @@ use crate::client::{Client, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::outside::pickled::pickle_parts;
 use crate::state::plain::typed;
+use crate::waiting::limited::Limited;
 use crate::work::call::Call;
 
 /// How many servers are asked at once.
@@ -70,10 +71,12 @@ impl Client {
     ///
     /// # Errors
     /// The function raises an exception, its result is not of type `R`, or the scheduler does not answer in time.
-    pub async fn run_on_scheduler<R: FromPython>(&self, call: Call) -> Result<R> {
-        let limits = self.shared().settings.pickle_limits;
-        let reply = self.run_function(call, true).await?;
-        typed(reply, &limits, "the scheduler's result")
+    pub fn run_on_scheduler<'c, R: FromPython + 'c>(&'c self, call: Call) -> Limited<'c, R> {
+        Limited::new(self, "running a function on the scheduler", move |within| async move {
+            let limits = self.shared().settings.pickle_limits;
+            let reply = self.run_function(call, true, within).await?;
+            typed(reply, &limits, "the scheduler's result")
+        })
     }
 
     /// Starts a coroutine function in the scheduler's process without waiting for its end.
@@ -82,11 +85,13 @@ impl Client {
     ///
     /// # Errors
     /// It is no coroutine function, or the scheduler does not answer in time.
-    pub async fn start_on_scheduler(&self, call: Call) -> Result<()> {
-        self.run_function(call, false).await.map(drop)
+    pub fn start_on_scheduler(&self, call: Call) -> Limited<'_, ()> {
+        Limited::new(self, "starting a function on the scheduler", move |within| async move {
+            self.run_function(call, false, within).await.map(drop)
+        })
     }
 
-    async fn run_function(&self, call: Call, wait: bool) -> Result<Value<'static>> {
+    async fn run_function(&self, call: Call, wait: bool, within: Duration) -> Result<Value<'static>> {
         let shared = self.shared();
         let (function, args, kwargs) = pickle_parts(&call.into_template()?)?;
         let request = shared
@@ -95,7 +100,7 @@ impl Client {
             .with("args", args)?
             .with("kwargs", kwargs)?
             .with("wait", wait)?;
-        let reply = shared.rpc(request).await?;
+        let reply = shared.rpc_within(request, within).await?;
         result_of(self, reply.value()?.into_owned(), "run_function")
     }
 }

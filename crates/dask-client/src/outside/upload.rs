@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use dask_pickle::Pickler;
 use dask_wire::{Feature, Peer};
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::look::info::WorkerHealth;
 use crate::outside::plugin::{health_map, register};
 use crate::state::guard::fresh_id;
+use crate::waiting::limited::Limited;
 
 impl Client {
     /// Sends a `.py`, `.zip` or `.egg` file to the workers and has them import it: Python's `Client.upload_file`. Says of
@@ -22,16 +24,17 @@ impl Client {
     /// # Errors
     /// The file cannot be read ([`crate::ErrorKind::Config`]), the scheduler cannot import it, or does not answer. What
     /// went wrong on a worker stands in the map.
-    pub async fn upload_file(&self, path: impl AsRef<Path>) -> Result<BTreeMap<String, WorkerHealth>> {
-        let path = path.as_ref();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Error::config(format!("{} names no file", path.display())))?.to_owned();
-        let shown = path.display().to_string();
-        let path = path.to_owned();
-        let data = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-        let data = data.map_err(|_| Error::closed())?;
-        let data = data.map_err(|error| Error::config(format!("cannot read {shown}: {error}")))?;
-        self.upload_bytes(&name, &data, true).await
+    pub fn upload_file(&self, path: impl AsRef<Path>) -> Limited<'_, BTreeMap<String, WorkerHealth>> {
+        let path = path.as_ref().to_owned();
+        Limited::new(self, "uploading a file", move |within| async move {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let name = name.ok_or_else(|| Error::config(format!("{} names no file", path.display())))?;
+            let (name, shown) = (name.to_owned(), path.display().to_string());
+            let data = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+            let data = data.map_err(|_| Error::closed())?;
+            let data = data.map_err(|error| Error::config(format!("cannot read {shown}: {error}")))?;
+            self.upload(&name, &data, true, within).await
+        })
     }
 
     /// As [`Client::upload_file`], of a file that is in memory. Without `load` it is not imported (on releases that
@@ -39,11 +42,21 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::upload_file`].
-    pub async fn upload_bytes(
+    pub fn upload_bytes<'c>(
+        &'c self,
+        file_name: &'c str,
+        data: &'c [u8],
+        load: bool,
+    ) -> Limited<'c, BTreeMap<String, WorkerHealth>> {
+        Limited::new(self, "uploading a file", move |within| self.upload(file_name, data, load, within))
+    }
+
+    async fn upload(
         &self,
         file_name: &str,
         data: &[u8],
         load: bool,
+        within: Duration,
     ) -> Result<BTreeMap<String, WorkerHealth>> {
         if file_name.is_empty() || file_name.contains(['/', '\\']) || file_name == ".." {
             return Err(Error::config(format!(
@@ -56,18 +69,19 @@ impl Client {
             let upload = dialect.request(Peer::Worker, "upload_file")?;
             let upload = upload.with("filename", file_name.to_owned())?.with("data", data.to_vec())?;
             let upload = upload.with("load", load)?.into_rpc()?;
-            return health_map(&shared.rpc(shared.request("broadcast")?.with("msg", upload)?).await?);
+            let request = shared.request("broadcast")?.with("msg", upload)?;
+            return health_map(&shared.rpc_within(request, within).await?);
         }
         let name = format!("{file_name}-{}", fresh_id());
         if dialect.has(Feature::SchedulerUploadFile) {
             let plugin = instance("SchedulerUploadFile", file_name, data, load);
             let request =
                 register(shared.request("register_scheduler_plugin")?, plugin, name.clone(), false)?;
-            shared.rpc(request).await?;
+            shared.rpc_within(request, within).await?;
         }
         let plugin = instance("UploadFile", file_name, data, load);
         let request = register(shared.request("register_worker_plugin")?, plugin, name, false)?;
-        health_map(&shared.rpc(request).await?)
+        health_map(&shared.rpc_within(request, within).await?)
     }
 }
 

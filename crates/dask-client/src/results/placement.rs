@@ -1,6 +1,7 @@
 //! Where results lie on the cluster, and moving them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use dask_wire::{Key, Value};
 use tracing::Instrument;
@@ -10,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::outside::run::Place;
 use crate::session::reply::Reply;
 use crate::session::trace::about_keys;
+use crate::waiting::limited::Limited;
 use crate::work::future::Future;
 
 impl Client {
@@ -104,65 +106,74 @@ impl Client {
 
     /// Copies finished results until each lies on `copies` workers (`None`: on all), of these workers or of any if none is
     /// given. Fewer copies than there are removes some (op `replicate`, every release). Moves data between workers; none
-    /// passes through here. Waits for tasks that are not finished yet; [`Client::wait`] has a deadline for that.
+    /// passes through here. Waits for tasks that are not finished yet, for as long as they take or up to its
+    /// [`deadline`](Limited::deadline).
     ///
     /// # Errors
     /// A task fails or its result is lost before, a worker that was named does not exist, or the scheduler does not answer.
-    pub async fn replicate<'f, R: 'f>(
+    pub fn replicate<'f, R: 'f>(
         &self,
         futures: impl IntoIterator<Item = &'f Future<R>>,
         copies: Option<usize>,
         workers: &[&str],
-    ) -> Result<()> {
-        let futures: Vec<&Future<R>> = futures.into_iter().collect();
-        let keys: Vec<Key> = futures.iter().map(|future| future.key().clone()).collect();
+    ) -> Limited<'_, ()> {
+        let futures = untyped(futures);
         let workers: Vec<String> = workers.iter().map(|worker| (*worker).to_owned()).collect();
-        let work = async {
-            all_finished(&futures).await?;
-            self.shared().replicate(&keys, copies, &workers).await
-        };
-        work.instrument(about_keys!("dask.replicate", keys)).await
+        Limited::new(self, "replicating results", move |within| async move {
+            let keys: Vec<Key> = futures.iter().map(|future| future.key().clone()).collect();
+            let work = async {
+                all_finished(&futures).await?;
+                self.shared().replicate(&keys, copies, &workers, within).await
+            };
+            work.instrument(about_keys!("dask.replicate", keys)).await
+        })
     }
 
     /// Moves finished results so that workers use about equally much memory: these results, or all if none is given (op
-    /// `rebalance`, every release). Waits for tasks that are not finished yet, as [`Client::replicate`] does. From 2021.8.0 on, releases go by the memory that processes use and leave small
-    /// imbalances as they are.
+    /// `rebalance`, every release). Waits for tasks that are not finished yet, as [`Client::replicate`] does. From 2021.8.0
+    /// on, releases go by the memory that processes use and leave small imbalances as they are.
     ///
     /// # Errors
     /// A task fails or its result is lost before, or the scheduler does not answer.
-    pub async fn rebalance<'f, R: 'f>(&self, futures: impl IntoIterator<Item = &'f Future<R>>) -> Result<()> {
-        self.rebalance_among(futures, &[]).await
+    pub fn rebalance<'f, R: 'f>(&self, futures: impl IntoIterator<Item = &'f Future<R>>) -> Limited<'_, ()> {
+        self.rebalance_among(futures, &[])
     }
 
     /// As [`Client::rebalance`], among these workers alone (addresses or names), or all if none is given.
     ///
     /// # Errors
     /// As [`Client::rebalance`]; also if there is no such worker.
-    pub async fn rebalance_among<'f, R: 'f>(
+    pub fn rebalance_among<'f, R: 'f>(
         &self,
         futures: impl IntoIterator<Item = &'f Future<R>>,
         workers: &[&str],
-    ) -> Result<()> {
-        let futures: Vec<&Future<R>> = futures.into_iter().collect();
-        let keys: Vec<&Key> = futures.iter().map(|future| future.key()).collect();
-        let work = async {
-            all_finished(&futures).await?;
-            let mut request = self.shared().request("rebalance")?;
-            if !keys.is_empty() {
-                request = request.with("keys", keys.iter().copied().collect::<Value<'_>>())?;
-            }
-            if !workers.is_empty() {
-                let named: Vec<String> = workers.iter().map(|worker| (*worker).to_owned()).collect();
-                let workers = self.pick_workers(Place::Worker, Some(&named)).await?;
-                request = request.with("workers", workers.into_iter().collect::<Value<'_>>())?;
-            }
-            moved(&self.shared().rpc(request).await?)
-        };
-        work.instrument(about_keys!("dask.rebalance", keys)).await
+    ) -> Limited<'_, ()> {
+        let futures = untyped(futures);
+        let named: Vec<String> = workers.iter().map(|worker| (*worker).to_owned()).collect();
+        Limited::new(self, "rebalancing results", move |within| async move {
+            let keys: Vec<&Key> = futures.iter().map(|future| future.key()).collect();
+            let work = async {
+                all_finished(&futures).await?;
+                let mut request = self.shared().request("rebalance")?;
+                if !keys.is_empty() {
+                    request = request.with("keys", keys.iter().copied().collect::<Value<'_>>())?;
+                }
+                if !named.is_empty() {
+                    let workers = self.pick_workers(Place::Worker, Some(&named)).await?;
+                    request = request.with("workers", workers.into_iter().collect::<Value<'_>>())?;
+                }
+                moved(&self.shared().rpc_within(request, within).await?)
+            };
+            work.instrument(about_keys!("dask.rebalance", keys)).await
+        })
     }
 }
 
-async fn all_finished<R>(futures: &[&Future<R>]) -> Result<()> {
+fn untyped<'f, R: 'f>(futures: impl IntoIterator<Item = &'f Future<R>>) -> Vec<Future<()>> {
+    futures.into_iter().map(|future| future.clone().typed()).collect()
+}
+
+async fn all_finished(futures: &[Future<()>]) -> Result<()> {
     for future in futures {
         future.finished().await?;
     }
@@ -209,6 +220,7 @@ impl Shared {
         keys: &[Key],
         copies: Option<usize>,
         workers: &[String],
+        within: Duration,
     ) -> Result<()> {
         let mut request = self.request("replicate")?.with("keys", keys.iter().collect::<Value<'_>>())?;
         if let Some(copies) = copies {
@@ -217,6 +229,6 @@ impl Shared {
         if !workers.is_empty() {
             request = request.with("workers", workers.iter().cloned().collect::<Value<'_>>())?;
         }
-        moved(&self.rpc(request).await?)
+        moved(&self.rpc_within(request, within).await?)
     }
 }

@@ -217,7 +217,7 @@ impl Shared {
         }
         if options.broadcast && !arrived.is_empty() {
             let keys: Vec<Key> = arrived.into_keys().collect();
-            self.replicate(&keys, None, &options.workers).await?;
+            self.replicate(&keys, None, &options.workers, self.settings.rpc_timeout.max(limit)).await?;
         }
         Ok(())
     }

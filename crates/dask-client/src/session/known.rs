@@ -3,7 +3,7 @@
 //! Tasks go over the stream, which has no replies; what is asked about them goes over another connection and may overtake
 //! them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use dask_wire::session::KeyState;
 use dask_wire::{Key, Value};
@@ -41,16 +41,11 @@ impl Shared {
                     self.settings.rpc_timeout,
                 ));
             }
-            let asked = unknown.iter().collect::<Value<'_>>();
-            let reply = self.rpc(self.request("get_task_status")?.with("keys", asked)?).await?;
-            let states = reply.value()?;
-            let known = states.as_map().unwrap_or_default().iter();
-            let known: HashSet<Key> =
-                known.filter(|(_, state)| !state.is_nil()).filter_map(|(key, _)| Key::from_value(key)).collect();
+            let known = self.states(&unknown, self.settings.rpc_timeout).await?;
             // One that ended meanwhile may be forgotten by now.
             self.session.look(|session| {
                 unknown.retain(|key| {
-                    !known.contains(key) && session.state(key).is_some_and(KeyState::is_pending)
+                    !known.contains_key(key) && session.state(key).is_some_and(KeyState::is_pending)
                 });
             });
             if !unknown.is_empty() {
@@ -58,6 +53,17 @@ impl Shared {
                 pause = (pause * 2).min(Duration::from_millis(100));
             }
         }
+    }
+
+    /// The scheduler's names for the states of keys; those it does not know are left out.
+    pub(crate) async fn states(&self, keys: &[Key], within: Duration) -> Result<HashMap<Key, String>> {
+        let request = self.request("get_task_status")?.with("keys", keys.iter().collect::<Value<'_>>())?;
+        let reply = self.rpc_within(request, within).await?;
+        let value = reply.value()?;
+        let pairs = value.as_map().ok_or_else(|| reply.unexpected(value.kind()))?.iter();
+        Ok(pairs
+            .filter_map(|(key, state)| Some((Key::from_value(key)?, state.as_str()?.to_owned())))
+            .collect())
     }
 
     /// An error if this client has no future of one of these keys.

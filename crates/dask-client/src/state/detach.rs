@@ -96,7 +96,7 @@ impl<'a, R: 'a> IntoFuture for Attach<'a, R> {
             // The type is for the result and not for what is in the variable.
             let item = client.variable(name.as_str()).get::<dask_pickle::Value>(within).await;
             let item = item.map_err(|error| match error.kind() {
-                ErrorKind::Timeout => Error::new(
+                ErrorKind::Timeout if error.diagnosis().is_none() => Error::new(
                     ErrorKind::NotFound,
                     format!(
                         "nothing is left under the name {name:?} (waited {within:?}); was it detached on this cluster, and \

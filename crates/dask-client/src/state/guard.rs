@@ -120,6 +120,8 @@ impl Drop for Lease {
 
 /// How many refreshes fit into the time after which a lease runs out.
 const REFRESHES: u32 = 5;
+/// But not rarer than this: who made a lock first may have given it less time, by their own configuration.
+const RAREST: Duration = Duration::from_secs(1);
 
 /// Refreshes until the lease ends, then releases.
 async fn keep(
@@ -130,7 +132,7 @@ async fn keep(
 ) {
     let (handle, answer) = match &held {
         Held::Semaphore { timeout, name, .. } => {
-            let pause = (*timeout / REFRESHES).max(Duration::from_millis(10));
+            let pause = (*timeout / REFRESHES).clamp(Duration::from_millis(10), RAREST);
             let refreshing = async {
                 loop {
                     sleep(pause).await;

@@ -13,6 +13,7 @@ use tracing::Instrument;
 
 use crate::client::Shared;
 use crate::error::{Error, ErrorKind, Result};
+use crate::waiting::diagnosis::Diagnosis;
 use crate::waiting::limit::from_now;
 
 /// What a value given to shared state is sent as.
@@ -139,7 +140,7 @@ pub(crate) async fn kept_by_scheduler<T>(
     match timeout(limit.saturating_add(GRACE), work).await {
         Ok(Err(error)) if is_timeout(&error) => Err(Error::timeout(what, limit)),
         Ok(outcome) => outcome,
-        Err(_) => Err(Error::timeout(format_args!("{what} (the scheduler is silent)"), limit)),
+        Err(_) => Err(silent(what, limit)),
     }
 }
 
@@ -166,12 +167,14 @@ pub(crate) async fn in_turns<T, F: StdFuture<Output = Result<Option<T>>>>(
                 }
                 _ => shared.check_open()?,
             },
-            Err(_) => {
-                let what = format_args!("{what} (the scheduler is silent)");
-                return Err(Error::timeout(what, within.unwrap_or(turn)));
-            }
+            Err(_) => return Err(silent(what, within.unwrap_or(turn))),
         }
     }
+}
+
+/// Not even that a wait was in vain is said.
+fn silent(what: impl std::fmt::Display, after: Duration) -> Error {
+    Error::because(&what.to_string(), after, Diagnosis::SchedulerSilent)
 }
 
 /// Whether the scheduler says that it waited in vain.

@@ -70,7 +70,9 @@ impl Shared {
         let picky = needs.iter().flat_map(|needs| needs.iter()).take(ASKED);
         let mut keys = vec![key.clone()];
         keys.extend(picky.clone().filter(|(other, _)| other != key).map(|(other, _)| other.clone()));
-        let asked = async { futures::future::try_join(self.look(), self.states(&keys)).await };
+        // What is asked next needs some of the time.
+        let known = self.states_once_known(&keys, until - DETAILS / 2);
+        let asked = async { futures::future::try_join(self.look(), known).await };
         let (info, states) = match timeout_at(until, asked).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) if error.kind() == crate::ErrorKind::Rpc => {
@@ -108,15 +110,18 @@ impl Shared {
         read_scheduler_info(&self.rpc_within(self.request("identity")?, TIME).await?)
     }
 
-    /// The scheduler's names for the states of keys; those it does not know are left out.
-    async fn states(&self, keys: &[Key]) -> Result<HashMap<Key, String>> {
-        let request = self.request("get_task_status")?.with("keys", keys.iter().collect::<Value<'_>>())?;
-        let reply = self.rpc_within(request, TIME).await?;
-        let value = reply.value()?;
-        let pairs = value.as_map().ok_or_else(|| reply.unexpected(value.kind()))?.iter();
-        Ok(pairs
-            .filter_map(|(key, state)| Some((Key::from_value(key)?, state.as_str()?.to_owned())))
-            .collect())
+    /// The states of these keys. A task may still be on its way when it is asked about.
+    async fn states_once_known(&self, keys: &[Key], until: Instant) -> Result<HashMap<Key, String>> {
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let states = self.states(keys, TIME).await?;
+            let known = keys.first().is_none_or(|key| states.contains_key(key) || !self.is_pending(key));
+            if known || Instant::now() + pause >= until {
+                return Ok(states);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
     }
 
     async fn holders(&self, key: &Key) -> Result<Vec<String>> {

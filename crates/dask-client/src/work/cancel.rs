@@ -1,7 +1,7 @@
 //! Cancelling tasks.
 
-use dask_wire::Key;
-use dask_wire::session::CancelVia;
+use dask_wire::session::{CancelVia, Session};
+use dask_wire::{Feature, Key};
 use tracing::Instrument;
 
 use crate::client::{Client, Shared};
@@ -95,6 +95,10 @@ impl Shared {
 
     async fn cancel_now(&self, keys: &[Key], force: bool, message: &str) -> Result<()> {
         self.check_open()?;
+        if !self.dialect().has(Feature::CancelOnStream) && self.session.look(Session::is_connected) {
+            // A request may overtake the task.
+            self.until_taken_in(keys).await?;
+        }
         match self.session.change(|session| session.cancel(keys, force, REASON, message))? {
             CancelVia::Rpc(request) => {
                 let deadline = self.settings.rpc_timeout;

@@ -12,7 +12,8 @@ impl Client {
     /// Has the scheduler finish tasks even if every future of them is dropped and this client is gone; their results are
     /// then forgotten. For what is done for its effect (stream op `client-desires-keys`, every release).
     ///
-    /// Returns when the scheduler knows of it, so that a program may end right after.
+    /// Returns when the scheduler knows of it, so that a program may end right after. Dropped before that, it hands nothing
+    /// over.
     ///
     /// # Errors
     /// The client is closed, a task is lost or was cancelled, or the scheduler does not answer.
@@ -29,16 +30,26 @@ impl Client {
         shared.check_open()?;
         shared.check_held(keys)?;
         keys.iter().try_for_each(|key| shared.outcome_if_gone(key))?;
-        shared.session.change(|session| session.fire_and_forget(keys))?;
+        // One that has ended needs nobody any more, and the scheduler would keep its result for good.
+        let open: Vec<Key> = keys.iter().filter(|key| shared.is_pending(key)).cloned().collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        shared.session.change(|session| session.fire_and_forget(&open))?;
+        let mut handed = Handed { client: self, keys: open };
         let limit = shared.settings.rpc_timeout;
         // The stream has no replies. What was written to it is read there before what is asked afterwards.
         let taken_in = async {
             shared.session.written(shared).await?;
-            shared.until_known(keys).await
+            shared.until_known(&handed.keys).await?;
+            shared.states(&handed.keys, limit).await
         };
-        tokio::time::timeout(limit, taken_in)
+        let states = tokio::time::timeout(limit, taken_in)
             .await
-            .map_err(|_| Error::timeout("handing tasks over to the scheduler", limit))?
+            .map_err(|_| Error::timeout("handing tasks over to the scheduler", limit))??;
+        // What ended before the scheduler was told is taken back.
+        handed.keys.retain(|key| states.get(key).is_some_and(|state| state == "memory" || state == "erred"));
+        Ok(())
     }
 
     /// Runs failed tasks again, with those they depend on that failed (op `retry`, every release). Their outcome is open
@@ -68,6 +79,20 @@ impl Client {
         shared.rpc(request).await?;
         reopened.done();
         Ok(())
+    }
+}
+
+/// Tasks that the scheduler was asked to finish for nobody, and need not be.
+struct Handed<'c> {
+    client: &'c Client,
+    keys: Vec<Key>,
+}
+
+impl Drop for Handed<'_> {
+    fn drop(&mut self) {
+        if !self.keys.is_empty() {
+            self.client.shared().session.change(|session| session.take_back(&self.keys));
+        }
     }
 }
 

@@ -381,6 +381,17 @@ impl<W> Session<W> {
         Ok(())
     }
 
+    /// Takes back what [`Session::fire_and_forget`] said. The scheduler does so itself when a task ends, but not for one
+    /// that had ended before it was told.
+    pub fn take_back(&mut self, keys: &[Key]) {
+        let request = self.dialect.request(Peer::Stream, "client-releases-keys").and_then(|request| {
+            request.with("keys", keys.iter().collect::<Value<'_>>())?.with("client", "fire-and-forget")
+        });
+        if let Ok(op) = request.and_then(crate::dialect::Request::into_stream) {
+            self.push(op, keys.len().saturating_mul(KEY));
+        }
+    }
+
     /// One holder more for a key that is held already. Nothing is sent.
     pub fn hold(&mut self, key: &Key) {
         if let Some(entry) = self.keys.get_mut(key) {
