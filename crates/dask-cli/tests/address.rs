@@ -26,7 +26,10 @@ const NEWEST: &str = "2026.8.0";
 /// Probes with nothing but these variables and options.
 fn probe(variables: &[(&str, &str)], args: &[&str]) -> Run {
     let mut command = program();
-    command.args(["probe", "live", "-o", "json"]).args(args).envs(variables.iter().copied());
+    command
+        .args(["probe", "live", "-o", "json", "--timeout", "60s"])
+        .args(args)
+        .envs(variables.iter().copied());
     finish(command, args.join(" "))
 }
 
@@ -174,7 +177,7 @@ async fn a_release_from_the_future_is_told_once_and_used_all_the_same() {
     let health = run(&["health", "-s", &address]).exits(4);
     assert_eq!(told(&health), 1, "{health:#?}");
     // Nobody answers the registration, so that the call has no result; but why that may be is said.
-    let call = run(&["call", "operator:add", "1", "2", "-s", &address, "--timeout", "1s"]).exits(3);
+    let call = run(&["call", "operator:add", "1", "2", "-s", &address, "--timeout", "5s"]).exits(3);
     assert_eq!(told(&call), 1, "{call:#?}");
     let quiet = run(&["versions", "-q", "-s", &address]).exits(0);
     assert_eq!(told(&quiet), 0, "{quiet:#?}");
@@ -203,14 +206,14 @@ async fn a_release_that_is_too_old_is_one_error_and_a_build_without_a_number_non
 async fn the_timeout_is_that_of_the_whole_command() {
     // Each answer comes well within the time, all of them together do not.
     let slow = |op: String, mut caller: Caller| async move {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         caller.send(&answer(&op)?).await;
         Some(caller)
     };
     let address = Liar::new(NEWEST).listen_and_answer(slow, |_| std::future::pending()).await;
     run(&["workers", "-s", &address, "--timeout", "60s"]).exits(0);
-    let late = run(&["info", "-s", &address, "--timeout", "1s"]).exits(3);
-    assert!(late.stderr.contains("did not answer everything within 1s"), "{late:#?}");
-    let ready = run(&["probe", "ready", "--min-workers", "0", "-s", &address, "--timeout", "1s"]).exits(3);
-    assert!(ready.stdout.contains("did not answer within 1s"), "{ready:#?}");
+    let late = run(&["info", "-s", &address, "--timeout", "5s"]).exits(3);
+    assert!(late.stderr.contains("did not answer everything within 5s"), "{late:#?}");
+    let ready = run(&["probe", "ready", "--min-workers", "0", "-s", &address, "--timeout", "5s"]).exits(3);
+    assert!(ready.stdout.contains("did not answer within 5s"), "{ready:#?}");
 }

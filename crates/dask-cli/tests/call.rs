@@ -184,6 +184,6 @@ fn late(cluster: &LocalCluster) {
         r#"{"tasks": {"slow": {"call": "time:sleep", "args": [600]}}, "outputs": ["slow"]}"#,
     )
     .unwrap();
-    let late = run_on(cluster, &["graph", path.to_str().unwrap(), "--timeout", "2s"]).exits(3);
+    let late = run_on(cluster, &["graph", path.to_str().unwrap(), "--timeout", "5s"]).exits(3);
     assert!(late.stderr.contains("slow-") && late.stderr.contains("  next "), "{late:#?}");
 }

@@ -260,8 +260,8 @@ fn calling(cluster: &LocalCluster) {
     assert!(unknown.json()["error"]["message"].as_str().unwrap().contains("no_such_module"), "{unknown:#?}");
     let unnamed = call(&["add", "1"]).exits(1);
     assert!(unnamed.stderr.contains("module:name"), "{unnamed:#?}");
-    let slow = call(&["time:sleep", "3", "--timeout", "500ms"]).exits(3);
-    assert!(slow.stderr.contains("500ms"), "{slow:#?}");
+    let slow = call(&["time:sleep", "10", "--timeout", "3s"]).exits(3);
+    assert!(slow.stderr.contains("has no result after "), "{slow:#?}");
 }
 
 fn graphs(cluster: &LocalCluster) {
@@ -298,7 +298,10 @@ fn probing(cluster: &LocalCluster) {
         assert!(ready["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true), "{ready}");
     }
     let after = settled_log(cluster);
-    assert_eq!(after.strip_prefix(&before), Some(""), "a probe left lines in the scheduler's log");
+    // A busy machine shows in the log, too.
+    let by_itself = |line: &&str| line.contains("unresponsive") || line.contains("garbage collect");
+    let left = after.strip_prefix(&before).map(|new| new.lines().filter(|line| !by_itself(line)).collect());
+    assert_eq!(left, Some(Vec::<&str>::new()), "a probe left lines in the scheduler's log");
 
     let few = run_on(cluster, &["probe", "ready", "--min-workers", "3", "-o", "json"]).exits(4).json();
     assert_eq!(few["status"], "failing");
@@ -354,8 +357,16 @@ fn steering(cluster: &LocalCluster, workers: &[String]) {
     run_on(cluster, &["retire", "tcp://127.0.0.1:1"]).exits(4);
     let retired = run_on(cluster, &["retire", &workers[1], "-o", "json"]).exits(0).json();
     assert_eq!(retired["retired"], json!([workers[1]]));
-    let left = run_on(cluster, &["workers", "-o", "json"]).exits(0).json();
-    assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
+    // One that has not heard of it yet may come back for a moment.
+    let deadline = std::time::Instant::now() + Duration::from_secs(90);
+    loop {
+        let left = run_on(cluster, &["workers", "-o", "json"]).exits(0).json();
+        if left.as_array().unwrap().len() == 1 {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{left}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Runs a Python client's script, which says that it is ready and then holds its futures for as long as it is let.
@@ -397,7 +408,7 @@ async fn tasks_are_seen_explained_and_cancelled() {
             (task["state"].as_str().unwrap_or("unknown").to_owned(), words.join("; "))
         };
         // They may still be on their way, or the scheduler may be placing them.
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + Duration::from_secs(90);
         while why("picky-task").0 != "no-worker" || !why("long-task").1.contains("runs on") {
             assert!(std::time::Instant::now() < deadline, "{:?} {:?}", why("picky-task"), why("long-task"));
             std::thread::sleep(Duration::from_millis(50));
@@ -428,7 +439,7 @@ async fn tasks_are_seen_explained_and_cancelled() {
         }
         let cancelled = run_on(&cluster, &["cancel", "after-task", "-o", "json"]).exits(0).json();
         assert_eq!(cancelled["cancelled"], json!(["after-task"]));
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + Duration::from_secs(90);
         while run_on(&cluster, &["task", "after-task"]).code != 4 {
             assert!(std::time::Instant::now() < deadline, "the cancelled task is still there");
             std::thread::sleep(Duration::from_millis(50));

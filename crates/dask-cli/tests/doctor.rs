@@ -78,11 +78,11 @@ async fn a_worker_that_hangs_degrades_and_two_end_it() {
         assert_eq!(well["verdict"], "usable", "{well}");
         cluster.pause_worker(0).await.unwrap();
         let worker = cluster.workers()[0].address.clone();
-        let degraded = run_on(&cluster, &["doctor", "-o", "json", "--timeout", "3s"]).exits(0).json();
+        let degraded = run_on(&cluster, &["doctor", "-o", "json", "--timeout", "10s"]).exits(0).json();
         assert_eq!(degraded["verdict"], "usable, degraded", "{degraded}");
         assert!(degraded["next"][0].as_str().unwrap().contains(&worker), "{degraded}");
         cluster.pause_worker(1).await.unwrap();
-        let none = run_on(&cluster, &["doctor", "-o", "json", "--timeout", "3s"]).exits(4).json();
+        let none = run_on(&cluster, &["doctor", "-o", "json", "--timeout", "10s"]).exits(4).json();
         assert_eq!(none["verdict"], "no worker executes anything", "{none}");
         cluster.resume_worker(0).await.unwrap();
         cluster.resume_worker(1).await.unwrap();

@@ -59,7 +59,8 @@ async fn serves(cluster: &LocalCluster) {
         .run_python(
             "import os, operator\nfrom distributed import Client\n\
              c = Client(os.environ['DASK_LOCAL_SCHEDULER'])\n\
-             c.publish_dataset(kept=c.submit(operator.add, 1, 2, key='kept-1'))\n",
+             f = c.submit(operator.add, 1, 2, key='kept-1')\nf.result()\n\
+             c.publish_dataset(kept=f)\n",
             &[],
         )
         .await

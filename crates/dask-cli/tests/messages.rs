@@ -53,7 +53,7 @@ async fn on_a_cluster() {
     same_as_kept("unknown_module", &shown(&run_on(&cluster, &["call", "no_such_module:thing", "1"])));
     same_as_kept("no_callable", &shown(&run_on(&cluster, &["call", "add", "1"])));
     // What follows the first line says what the task is doing at that moment.
-    let mut slow = run_on(&cluster, &["call", "time:sleep", "20", "--timeout", "1s"]);
+    let mut slow = run_on(&cluster, &["call", "time:sleep", "20", "--timeout", "3s"]);
     assert!(slow.stderr.contains("  next "), "{slow:#?}");
     slow.stderr = slow.stderr.lines().take(1).map(|line| format!("{line}\n")).collect();
     same_as_kept("slow_task", &shown(&slow));
@@ -100,11 +100,11 @@ async fn the_doctor() {
     let cluster = cluster("2026.8.0").await;
     same_as_kept("doctor_well", &shown(&run_on(&cluster, &["doctor"])));
     cluster.pause_worker(0).await.unwrap();
-    let mut hanging = run_on(&cluster, &["doctor", "--timeout", "3s"]);
+    let mut hanging = run_on(&cluster, &["doctor", "--timeout", "10s"]);
     // Of two workers either may be the first in a list.
     hanging.stdout = hanging.stdout.replace(&cluster.workers()[0].address, "tcp://127.0.0.1:1");
     same_as_kept("doctor_degraded", &shown(&hanging));
-    same_as_kept("ill_worker", &shown(&run_on(&cluster, &["probe", "ready", "--timeout", "2s"])));
+    same_as_kept("ill_worker", &shown(&run_on(&cluster, &["probe", "ready", "--timeout", "10s"])));
     cluster.resume_worker(0).await.unwrap();
     cluster.stop().await.unwrap();
 }
@@ -127,7 +127,7 @@ async fn tls_that_is_not_agreed_on() {
     same_as_kept("tls_wrong_ca", &shown_of(wrong, &stranger, "stranger.pem"));
     let missing = run_on(&cluster, &["versions", "--tls-ca-file", "/no/such/ca.pem"]);
     same_as_kept("tls_no_ca_file", &shown(&missing));
-    let plain = run(&["versions", "-s", &address.replace("tls://", "tcp://"), "--timeout", "3s"]);
+    let plain = run(&["versions", "-s", &address.replace("tls://", "tcp://"), "--timeout", "10s"]);
     same_as_kept("plain_to_tls", &shown(&plain));
 
     let clear = lonely_scheduler("2026.8.0", Protocol::Tcp).await;

@@ -99,7 +99,7 @@ async fn a_worker_that_hangs_is_code_4_and_named() {
 
         cluster.pause_worker(0).await.unwrap();
         for strict in [&["--strict-versions"][..], &[]] {
-            let args = [&["probe", "ready", "-o", "json", "--timeout", "3s"], strict].concat();
+            let args = [&["probe", "ready", "-o", "json", "--timeout", "8s"], strict].concat();
             let ready = run_on(&cluster, &args).exits(4).json();
             assert!(ready["reason"].as_str().unwrap().contains(&workers[0]), "{ready}");
             assert!(!ready["reason"].as_str().unwrap().contains(&workers[1]), "{ready}");
@@ -109,17 +109,21 @@ async fn a_worker_that_hangs_is_code_4_and_named() {
             assert_eq!(check("all_execute").unwrap()["ok"], false, "{ready}");
             assert_eq!(check("versions").is_some(), !strict.is_empty(), "{ready}");
         }
-        let health = run_on(&cluster, &["health", "-o", "json", "--timeout", "3s"]).exits(4);
+        let health = run_on(&cluster, &["health", "-o", "json", "--timeout", "8s"]).exits(4);
         assert_eq!(health.json()[&workers[0]]["status"], "timeout", "{health:#?}");
-        let versions = run_on(&cluster, &["versions", "-o", "json", "--timeout", "3s"]).exits(0).json();
+        let versions = run_on(&cluster, &["versions", "-o", "json", "--timeout", "8s"]).exits(0).json();
         assert!(versions["silent"][&workers[0]].is_string(), "{versions}");
         assert!(versions["workers"][&workers[1]].is_object(), "{versions}");
         assert_eq!(health.json()[&workers[1]]["status"], "OK", "{health:#?}");
-        let nagios = run_on(&cluster, &["health", "--format", "nagios", "--timeout", "3s"]).exits(2);
+        let nagios = run_on(&cluster, &["health", "--format", "nagios", "--timeout", "8s"]).exits(2);
         assert!(nagios.stdout.starts_with("DASK CRITICAL - 1 of 2 workers"), "{nagios:#?}");
         // The scheduler itself can be asked all the same.
-        run_on(&cluster, &["probe", "live"]).exits(0);
-        run_on(&cluster, &["probe", "ready", "--scheduler-only", "--timeout", "3s"]).exits(0);
+        run_on(&cluster, &["probe", "live", "--timeout", "20s"]).exits(0);
+        run_on(
+            &cluster,
+            &["probe", "ready", "--scheduler-only", "--timeout", "20s", "--max-age-last-seen", "10m"],
+        )
+        .exits(0);
         cluster.resume_worker(0).await.unwrap();
         cluster.stop().await.unwrap();
     }

@@ -443,7 +443,7 @@ fn ctrl_c_closes_while_waiting_for_workers_and_under_a_time_limit() {
     let mut up = Running::up(&emulator, &["--n-workers", "1", "--nthreads", "1"]);
     up.event("up");
     assert_eq!(up.end().0, 0);
-    let mut up = Running::up(&emulator, &["--close-after", "20s"]);
+    let mut up = Running::up(&emulator, &["--close-after", "40s"]);
     up.event("up");
     let (code, said) = up.end();
     assert_eq!((code, statuses(&emulator)), (0, vec![Status::Closed; 3]), "{said}");

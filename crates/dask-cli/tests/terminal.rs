@@ -83,7 +83,7 @@ async fn the_screen_leaves_also_when_the_scheduler_hangs() {
     for release in common::releases() {
         let cluster = cluster(&release).await;
         // Longer than the terminal has patience: who waits for an answer before looking at keys fails.
-        let args = ["top", "--every", "200ms", "--timeout", "110s"];
+        let args = ["top", "--every", "200ms", "--timeout", "300s"];
         let mut terminal = Terminal::run(on_cluster(&cluster, &args));
         terminal.shows("2 workers");
         terminal.shows("tasks done: 0/s, 0 since the start");
@@ -137,7 +137,7 @@ async fn latency_is_one_live_line_within_the_width() {
 async fn measuring_a_cluster_that_hangs_says_what_it_waits_for() {
     let cluster = cluster(NEWEST).await;
     let terminal =
-        Terminal::run(on_cluster(&cluster, &["latency", "--duration", "10m", "--timeout", "110s"]));
+        Terminal::run(on_cluster(&cluster, &["latency", "--duration", "10m", "--timeout", "300s"]));
     terminal.shows("(max ");
     cluster.pause_worker(0).await.unwrap();
     cluster.pause_worker(1).await.unwrap();

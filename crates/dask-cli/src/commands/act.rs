@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use dask_client::{Client, Key, WireValue};
 use serde_json::json;
@@ -98,8 +99,17 @@ pub(super) async fn restart(context: Context, options: &Restart) -> Result<u8, F
             false => client.restart(deadline).await,
         }
     };
+    let until = Instant::now() + deadline;
     progress::patient(context.quiet, "waiting for the workers", asking).await?;
-    let back = client.scheduler_info().await?.workers.len();
+    let expected = info.workers.values().filter(|worker| worker.nanny.is_some()).count();
+    // The scheduler may have counted one that was about to go.
+    let back = loop {
+        let back = client.scheduler_info().await?.workers.len();
+        if back >= expected || options.no_wait || Instant::now() >= until {
+            break back;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
     client.close().await;
     match context.json() {
         true => output::line(&json!({ "workers_before": info.workers.len(), "workers_after": back })),

@@ -13,7 +13,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 const COLUMNS: usize = 100;
 /// What a person sees and types; generous, for tests run on busy machines.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The program on a terminal of 100 columns.
 pub(crate) struct Terminal {

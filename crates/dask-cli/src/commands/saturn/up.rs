@@ -315,14 +315,14 @@ async fn until_over(
         // The guard closes it when the time has come; the server knows.
         let pause = if left.is_zero() { poll } else { poll.min(left) };
         tokio::time::sleep(pause.max(Duration::from_millis(100))).await;
-        let before = begun.elapsed() < time;
         let over = match cluster.status().await {
             Ok(status) => status.is_over().then(|| status.to_string()),
             Err(Error::UnknownCluster { .. }) => Some("gone".to_owned()),
             Err(_) => None,
         };
         if over.is_some() {
-            return over.filter(|_| before);
+            // Looked at after the answer: the guard never closes before the time is up.
+            return over.filter(|_| begun.elapsed() < time);
         }
         if begun.elapsed() > time.saturating_add(GRACE) {
             return None;
