@@ -1,6 +1,8 @@
 //! A result that outlives the client that asked for it, and is collected by another one.
 #![expect(clippy::print_stdout, reason = "an example")]
 
+use std::time::Duration;
+
 use dask_client::{Client, Future, python};
 use dask_examples::Stage;
 
@@ -25,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Another collects, whenever it likes. In Python: Variable("report-2026-11").get().result()
     let collecting = Client::connect(&*address).await?;
-    let report: Future<String> = collecting.attach("report-2026-11").await?;
+    let report: Future<String> = collecting.attach("report-2026-11").within(Duration::from_secs(20)).await?;
     println!("{}", report.result().await?);
     collecting.forget_detached("report-2026-11").await?;
     collecting.close().await;

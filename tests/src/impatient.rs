@@ -60,7 +60,7 @@ impl<F: Future> Future for Impatient<F> {
 ///
 /// # Panics
 /// The session does not work any more, the work fails, or it is not done within any number of polls that was tried.
-pub async fn drop_at_every_await<T, E: Display, F: Future<Output = Result<T, E>>>(
+pub async fn drop_at_every_await<T, E: Display, F: IntoFuture<Output = Result<T, E>>>(
     what: &str,
     client: &Client,
     make: impl FnMut() -> F,
@@ -79,13 +79,13 @@ pub async fn drop_at_every_await<T, E: Display, F: Future<Output = Result<T, E>>
 ///
 /// # Panics
 /// As [`drop_at_every_await`].
-pub async fn drop_at_every_await_and<T, E: Display, F: Future<Output = Result<T, E>>>(
+pub async fn drop_at_every_await_and<T, E: Display, F: IntoFuture<Output = Result<T, E>>>(
     what: &str,
     mut make: impl FnMut() -> F,
     mut look: impl AsyncFnMut(usize),
 ) -> T {
     for polls in 0..POLLS {
-        let outcome = patiently(what, Impatient::new(make(), polls)).await;
+        let outcome = patiently(what, Impatient::new(make().into_future(), polls)).await;
         look(polls).await;
         match outcome {
             Some(Ok(value)) => return value,

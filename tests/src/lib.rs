@@ -15,6 +15,8 @@ use dask_local::{ClusterBuilder, Event, LocalCluster, Protocol, WorkerSpec};
 
 /// How long any one thing in a test may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a check of several such things may take.
+pub const ROUND: Duration = Duration::from_secs(300);
 
 /// A module that only workers can import: the scheduler of these clusters does not know it.
 pub const WORKER_MODULE: &str = include_str!("worker_module.py");

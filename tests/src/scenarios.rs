@@ -10,7 +10,7 @@ use dask_client::{
     Client, Data, Direct, ErrorKind, Future, Gathered, Graph, Item, NdArray, Node, WireValue, py,
 };
 
-use crate::{PATIENCE, TestCluster};
+use crate::{PATIENCE, ROUND, TestCluster};
 
 /// Why a scenario failed.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -80,9 +80,9 @@ scenarios![
 
 /// Runs one scenario with a limit on its time.
 pub async fn run(scenario: Scenario, stage: &Stage) -> Outcome {
-    match tokio::time::timeout(PATIENCE, scenario(stage)).await {
+    match tokio::time::timeout(ROUND, scenario(stage)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!("not done after {PATIENCE:?}").into()),
+        Err(_) => Err(format!("not done after {ROUND:?}").into()),
     }
 }
 
@@ -343,7 +343,7 @@ async fn releases_what_is_dropped(stage: &Stage) -> Outcome {
     ensure_eq!(copy.result().await?, 42);
     drop(copy);
     let mut known = true;
-    for _ in 0..100 {
+    for _ in 0..1200 {
         let keys: WireValue<'_> = [&key].into_iter().collect();
         let status = stage.client.rpc("get_task_status", [("keys", keys)]).await?;
         let state = status.as_map().unwrap_or_default().first().map(|(_, state)| state.clone());

@@ -64,8 +64,14 @@ fn every_call_that_waits_is_tried() {
     let own = include_str!("cancel_safety.rs");
     let mut untried = Vec::new();
     for text in sources(&workspace().join("crates/dask-client/src")) {
-        let names = text.lines().filter_map(|line| line.trim().strip_prefix("pub async fn "));
-        for name in names.filter_map(|rest| rest.split(['(', '<']).next()) {
+        let mut names: Vec<&str> =
+            text.lines().filter_map(|line| line.trim().strip_prefix("pub async fn ")).collect();
+        // Those with a limit of their own.
+        let functions = text.split("pub fn ").skip(1);
+        names.extend(
+            functions.filter(|it| it.split('{').next().is_some_and(|head| head.contains("-> Limited<"))),
+        );
+        for name in names.into_iter().filter_map(|rest| rest.split(['(', '<']).next()) {
             if !own.contains(&format!(".{name}(")) && !own.contains(&format!(".{name}::<")) {
                 untried.push(name.to_owned());
             }
@@ -108,9 +114,14 @@ async fn restarts_dropped_at_any_await_leave_a_cluster_that_works() {
         .await;
         if has(client.dialect(), "restart_workers") {
             let restart = || async {
-                // One that was dropped may still have the worker away.
-                client.wait_for_workers(1, PATIENCE).await?;
-                client.restart_workers(["guarded"], PATIENCE).await
+                loop {
+                    // One that was dropped may still have the worker away, or be about to.
+                    client.wait_for_workers(1, PATIENCE).await?;
+                    match client.restart_workers(["guarded"], PATIENCE).await {
+                        Err(error) if error.kind() == ErrorKind::Config => (),
+                        outcome => break outcome,
+                    }
+                }
             };
             drop_at_every_await_and("restart_workers", restart, comes_back).await;
         }
@@ -571,7 +582,7 @@ async fn leftovers(client: &Client) -> Result<Leftovers, Error> {
 async fn nothing_is_left(client: &Client, before: &Leftovers) -> Result<(), Failure> {
     let mut found = Leftovers::new();
     let queue = client.queue("dropped", 0).await?;
-    for _ in 0..200 {
+    for _ in 0..1200 {
         // What a dropped wait had taken comes back to the queue when it arrives.
         queue.get_all::<i64>().await?;
         found = leftovers(client).await?;

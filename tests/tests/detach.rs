@@ -5,7 +5,7 @@ use std::time::Duration;
 use dask_client::{ErrorKind, Future, WireValue, py, python};
 use dask_live_tests::rounds::{another, python as real_python};
 use dask_live_tests::scenarios::{Outcome, Stage};
-use dask_live_tests::{checks, ensure, ensure_eq, on_each_release};
+use dask_live_tests::{PATIENCE, checks, ensure, ensure_eq, on_each_release};
 
 #[tokio::test]
 async fn what_is_detached_is_there_for_others() {
@@ -29,7 +29,7 @@ async fn another_client_collects_what_one_left(stage: &Stage) -> Outcome {
     first.close().await;
     for _ in 0..2 {
         let reader = another(stage).await?;
-        let report: Future<String> = reader.attach("report").await?;
+        let report: Future<String> = reader.attach("report").within(PATIENCE).await?;
         ensure_eq!(report.result().await?, "all is well");
         drop(report);
         reader.close().await;
@@ -50,7 +50,7 @@ async fn python_collects_what_we_leave(stage: &Stage) -> Outcome {
 
 async fn we_collect_what_python_leaves(stage: &Stage) -> Outcome {
     real_python(stage, "Variable('from-python').set(client.submit(add, 20, 22))").await?;
-    let sum: Future<i64> = stage.client.attach("from-python").await?;
+    let sum: Future<i64> = stage.client.attach("from-python").within(PATIENCE).await?;
     ensure_eq!(sum.result().await?, 42);
     stage.client.forget_detached("from-python").await?;
     Ok(())
@@ -64,13 +64,13 @@ async fn names_are_replaced_and_dropped(stage: &Stage) -> Outcome {
     client.detach(&new, "name").await?;
     let keys = [old.key().clone(), new.key().clone()];
     drop((old, new));
-    let four: Future<i64> = client.attach("name").await?;
+    let four: Future<i64> = client.attach("name").within(PATIENCE).await?;
     ensure_eq!(four.result().await?, 4);
     drop(four);
     client.forget_detached("name").await?;
     // Nobody holds either any more.
     let mut known = true;
-    for _ in 0..200 {
+    for _ in 0..1200 {
         let states = client.rpc("get_task_status", [("keys", keys.iter().collect())]).await?;
         known = states.as_map().unwrap_or_default().iter().any(|(_, state)| !matches!(state, WireValue::Nil));
         if !known {
@@ -88,7 +88,7 @@ async fn what_is_not_there_is_told(stage: &Stage) -> Outcome {
     ensure_eq!(error.kind(), ErrorKind::NotFound);
     ensure!(error.to_string().contains("nobody-left-this"), "{error}");
     client.variable("a-value").set(&7).await?;
-    let error = client.attach::<i64>("a-value").await.unwrap_err();
+    let error = client.attach::<i64>("a-value").within(PATIENCE).await.unwrap_err();
     ensure_eq!(error.kind(), ErrorKind::Decode);
     client.forget_detached("a-value").await?;
     client.forget_detached("never-was").await?;

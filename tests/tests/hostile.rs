@@ -436,7 +436,7 @@ async fn a_scheduler_that_never_replies() {
     let address =
         fake::scheduler(|_| None, |mut caller| async move { while caller.next().await.is_some() {} }).await;
     let client =
-        Client::builder().address(address).rpc_timeout(Duration::from_secs(1)).connect().await.unwrap();
+        Client::builder().address(address).rpc_timeout(Duration::from_secs(5)).connect().await.unwrap();
     let error = client.scheduler_info().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.to_string().contains("identity"), "{error}");

@@ -19,12 +19,13 @@ async fn replace_scheduler(cluster: &TestCluster) {
 async fn a_scheduler_that_dies_answers_everybody_and_the_client_comes_back() {
     for release in releases() {
         let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
-        let client = cluster.client().connect().await.unwrap();
+        // Told of nothing that is merely slow.
+        let client = cluster.client().slow_after(Duration::MAX).connect().await.unwrap();
         let mut events = Box::pin(client.events());
         let done: Future<i64> = client.submit(py("operator:add").args((1, 2))).await.unwrap();
         assert_eq!(done.result().await.unwrap(), 3, "{release}");
         assert!(matches!(events.next().await, Some(ClientEvent::Connected)));
-        let slow: Future<()> = client.submit(py("time:sleep").arg(60)).await.unwrap();
+        let slow: Future<()> = client.submit(py("time:sleep").arg(20)).await.unwrap();
         let waiting = slow.result();
         let (answer, ()) =
             tokio::join!(patiently("the wait", async { waiting.await }), replace_scheduler(&cluster));
@@ -227,7 +228,7 @@ async fn requests_that_nobody_answers_are_slow_ones() {
 async fn waits_that_nobody_waits_for_are_over_soon() {
     for release in releases() {
         let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
-        let client = cluster.client().rpc_timeout(Duration::from_secs(2)).connect().await.unwrap();
+        let client = cluster.client().rpc_timeout(Duration::from_secs(5)).connect().await.unwrap();
         let queue = client.queue("empty", 0).await.unwrap();
         let variable = client.variable("unset");
         let semaphore = client.semaphore("taken", 1).await.unwrap();
@@ -242,7 +243,7 @@ async fn waits_that_nobody_waits_for_are_over_soon() {
         }
         // Longer than one turn, and it still comes.
         let later = async {
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            tokio::time::sleep(Duration::from_secs(7)).await;
             other.queue("empty", 0).await.unwrap().put(&7, None).await.unwrap();
         };
         let (item, ()) = patiently("an item", futures::future::join(queue.get::<i64>(None), later)).await;
@@ -353,10 +354,8 @@ async fn a_variable_whose_reader_went_away_can_still_be_deleted() {
         let variable = client.variable("read-and-left");
         variable.set(&future).await.unwrap();
         let same = reader.variable("read-and-left");
-        drop_at_every_await("variable.get", &reader, || async {
-            same.get::<i64>(Duration::from_secs(5)).await.map(drop)
-        })
-        .await;
+        drop_at_every_await("variable.get", &reader, || async { same.get::<i64>(PATIENCE).await.map(drop) })
+            .await;
         let key = future.key().clone();
         drop(future);
         variable.delete().await.unwrap();

@@ -193,7 +193,7 @@ import time
 
 class Slow:
     def __reduce__(self):
-        time.sleep(5)
+        time.sleep(9)
         return (int, (7,))
 
 def make():
@@ -205,7 +205,7 @@ async fn results_may_take_longer_than_a_request() {
     for release in releases() {
         let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
         for direct in [Direct::Never, Direct::Always] {
-            let builder = cluster.client().rpc_timeout(Duration::from_secs(2)).direct(direct);
+            let builder = cluster.client().rpc_timeout(Duration::from_secs(4)).direct(direct);
             let client = builder.connect().await.unwrap();
             let slow: Future<Gathered> = client.submit(python_module(SLOW, "make")).await.unwrap();
             let result = patiently("the result", async { slow.result().await }).await;

@@ -106,7 +106,7 @@ async fn sees_load_and_stacks(stage: &Stage) -> Outcome {
     let first = stage.cluster.cluster.workers()[0].address.clone();
     let both = BTreeSet::from([Key::from("sleeping"), Key::from("waiting")]);
     let mut stacks = BTreeMap::new();
-    for _ in 0..200 {
+    for _ in 0..1200 {
         let processing = client.processing().await?;
         ensure_eq!(processing.len(), 2);
         let on_first: BTreeSet<Key> =
@@ -223,12 +223,13 @@ async fn tells_stories(stage: &Stage) -> Outcome {
 /// A task with a large argument takes its time to arrive; what is asked about it goes over another connection.
 async fn asks_about_tasks_still_on_their_way(stage: &Stage) -> Outcome {
     let client = &stage.client;
-    let large = async |key: &str| -> Result<Future<i64>, dask_client::Error> {
-        // Bytes that do not compress.
-        let bytes: Vec<u8> =
-            (0..24u64 << 20).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
-        client.submit(py("builtins:len").arg(serde_bytes::ByteBuf::from(bytes)).key(key)).await
-    };
+    // Bytes that do not compress.
+    let bytes: Vec<u8> = (0..8u64 << 20)
+        .map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+        .collect::<Vec<u8>>()
+        .repeat(3);
+    let bytes = serde_bytes::ByteBuf::from(bytes);
+    let large = async |key: &str| client.submit::<i64>(py("builtins:len").arg(&bytes).key(key)).await;
     let one = large("on-its-way-to-a-stack").await?;
     client.call_stack(Some(&[one.key().clone()])).await?;
     let other = large("on-its-way-to-a-size").await?;
@@ -305,18 +306,12 @@ async fn compares_versions(stage: &Stage) -> Outcome {
 }
 
 async fn names_the_worker_that_does_not_say_its_versions(stage: &Stage) -> Outcome {
-    let client = stage.cluster.client().rpc_timeout(Duration::from_secs(3)).connect().await?;
+    let client = stage.cluster.client().rpc_timeout(Duration::from_secs(8)).connect().await?;
     let silent =
         stage.cluster.cluster.workers().iter().position(|worker| worker.running).ok_or("none runs")?;
     let address = stage.cluster.cluster.workers()[silent].address.clone();
     stage.cluster.cluster.pause_worker(silent).await?;
-    // A signal takes a moment to take effect.
-    let mut versions = client.versions().await;
-    for _ in 0..50 {
-        if versions.as_ref().is_ok_and(|versions| versions.silent.is_empty()) {
-            versions = client.versions().await;
-        }
-    }
+    let versions = client.versions().await;
     stage.cluster.cluster.resume_worker(silent).await?;
     let versions = versions?;
     ensure_eq!(versions.workers.len(), 1);
@@ -381,7 +376,7 @@ async fn forwards_logs(stage: &Stage) -> Outcome {
     ensure_eq!(own, 20);
     let more = client.forward_logs("rust.test", LogLevel::Debug).await?;
     let becomes = async |wanted: i64| {
-        for _ in 0..100 {
+        for _ in 0..1200 {
             let levels = client.run::<i64>(level()).await?.into_values().collect::<Result<Vec<_>, _>>()?;
             if levels.iter().all(|level| *level == wanted) {
                 return Ok::<_, Failure>(());
@@ -402,7 +397,7 @@ async fn forwards_logs(stage: &Stage) -> Outcome {
 async fn waits_for_workers_and_watches_them(stage: &Stage) -> Outcome {
     let client = &stage.client;
     ensure_eq!(client.wait_for_workers(2, PATIENCE).await?, 2);
-    let missing = client.wait_for_workers(3, Duration::from_secs(1)).await;
+    let missing = client.wait_for_workers(3, Duration::from_secs(5)).await;
     let error = missing.err().ok_or("no error")?;
     ensure_eq!(error.kind(), ErrorKind::Timeout);
     ensure!(error.to_string().contains("2 of 3"), "{error}");
@@ -470,7 +465,7 @@ async fn retires_workers(stage: &Stage) -> Outcome {
     future.finished().await?;
     ensure_eq!(client.retire_workers(["to-retire"]).await?, std::slice::from_ref(&address));
     ensure_eq!(future.result().await?, 42);
-    for _ in 0..200 {
+    for _ in 0..1200 {
         let there = client.nthreads().await?.contains_key(&address);
         if !there && !cluster.workers()[extra].running {
             return Ok(());
@@ -486,10 +481,12 @@ async fn retires_those_that_can_be_spared(stage: &Stage) -> Outcome {
     ensure_eq!(client.retire_some(0, 0).await?.len(), 0);
     let extra = cluster.add_worker(WorkerSpec::new().name("spare")).await?;
     client.wait_for_workers(3, PATIENCE).await?;
-    // The others are busy.
-    let busy: Vec<Future<()>> = client
-        .submit_many(["first", "second", "third"].map(|name| py("time:sleep").arg(2).workers([name])))
-        .await?;
+    // The others are busy until a file appears.
+    let gate = stage.cluster.modules.path().join("spared");
+    let wait = dask_client::python("import os, time\nwhile not os.path.exists(path): time.sleep(0.02)");
+    let wait = wait.kwarg("path", gate.display().to_string());
+    let busy: Vec<Future<()>> =
+        client.submit_many(["first", "second", "third"].map(|name| wait.clone().workers([name]))).await?;
     let spare = cluster.workers()[extra].address.clone();
     loop {
         let processing = client.processing().await?;
@@ -499,7 +496,9 @@ async fn retires_those_that_can_be_spared(stage: &Stage) -> Outcome {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    ensure_eq!(client.retire_some(1, 0).await?, std::slice::from_ref(&spare));
+    let retired = client.retire_some(1, 0).await;
+    std::fs::write(gate, "")?;
+    ensure_eq!(retired?, std::slice::from_ref(&spare));
     drop(busy);
     // As many are to stay as there are.
     let there = client.nthreads().await?.len();
@@ -541,6 +540,10 @@ async fn restarts_single_workers(stage: &Stage) -> Outcome {
     let after = pid(client.clone()).await?;
     ensure!(before != after && after != 0, "still process {after}");
     cluster.stop_worker(guarded).await?;
+    // The scheduler may learn of it later.
+    while client.scheduler_info().await?.workers.values().any(|worker| worker.name == "guarded") {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     Ok(())
 }
 

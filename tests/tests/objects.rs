@@ -3,7 +3,7 @@
 
 use dask_client::pickle::{Date, DateTime, Dict, Global, Instance, Reduce, Template, Value};
 use dask_client::{Client, ErrorKind, Future, Gathered, NdArray, py, python};
-use dask_live_tests::{PATIENCE, TestCluster, releases_or};
+use dask_live_tests::{ROUND, TestCluster, releases_or};
 use dask_local::Protocol;
 use dask_wire::numpy::{DTypeKind, Element};
 use serde::Serialize;
@@ -34,7 +34,7 @@ async fn on_each_release(test: impl AsyncFn(&Client) -> Outcome) {
         let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
         std::fs::write(cluster.modules.path().join("corpus.py"), CORPUS).unwrap();
         let client = cluster.client().connect().await.unwrap();
-        let outcome = tokio::time::timeout(PATIENCE, test(&client)).await;
+        let outcome = tokio::time::timeout(ROUND, test(&client)).await;
         outcome.expect("not done in time").unwrap_or_else(|error| panic!("{release}: {error:?}"));
         client.close().await;
         cluster.cluster.stop().await.unwrap();

@@ -9,7 +9,7 @@ use dask_client::pickle::{
     Reduce, Set, Surrogate, Template, Time, TimeDelta, Tuple, Uuid, Value, read,
 };
 use dask_client::{Client, Future, NdArray, python, python_module};
-use dask_live_tests::{PATIENCE, TestCluster, releases_or};
+use dask_live_tests::{ROUND, TestCluster, releases_or};
 use dask_local::Protocol;
 use dask_wire::numpy::DType;
 use serde::Serialize;
@@ -24,7 +24,7 @@ async fn on_each_release(test: impl AsyncFn(&Client) -> Outcome) {
     for release in releases_or(&["2.30.1", "2022.7.1", "2026.8.0"]) {
         let cluster = TestCluster::start(&release, Protocol::Tcp).await.unwrap();
         let client = cluster.client().connect().await.unwrap();
-        let outcome = tokio::time::timeout(PATIENCE, test(&client)).await;
+        let outcome = tokio::time::timeout(ROUND, test(&client)).await;
         outcome.expect("not done in time").unwrap_or_else(|error| panic!("{release}: {error:?}"));
         client.close().await;
         cluster.cluster.stop().await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dask_client::{Data, Future, Provisioner, py};
 use dask_live_tests::PATIENCE;
 use dask_local::LocalCluster;
-use saturn_cloud::emulator::{Emulator, Outcome, Recorded};
+use saturn_cloud::emulator::{Emulator, Recorded};
 use saturn_cloud::{
     Backoff, ClusterBuilder, ClusterOptions, Component, Error, Resource, SaturnCluster, Status, Verification,
 };
@@ -59,7 +59,7 @@ async fn both(version: &str, project: bool) -> (Shapes, serde_json::Value) {
         .unwrap();
     let script = include_str!("saturn.py");
     let args = [emulator.url(), emulator.token(), emulator.project_id()];
-    let output = python.run_python_within(script, &args, 2 * PATIENCE).await.unwrap();
+    let output = python.run_python_within(script, &args, 5 * PATIENCE).await.unwrap();
     python.stop().await.unwrap();
     assert_eq!(output.code, 0, "{}\n{}\n{:#?}", output.stdout, output.stderr, emulator.requests());
     let said: serde_json::Value = serde_json::from_str(output.stdout.trim().lines().last().unwrap()).unwrap();
@@ -122,7 +122,11 @@ async fn both(version: &str, project: bool) -> (Shapes, serde_json::Value) {
     assert_eq!(ours.looks.len(), 4, "{:#?}", ours.looks);
     assert!(ours.steps.iter().any(|step| step.contains("/reset?")), "{:#?}", ours.steps);
     // Both came by the proxy: with the cluster's name, no protocol, and a certificate of their own.
-    for connection in emulator.connections() {
+    // (One that Python was just opening when it closed its client has said nothing yet.)
+    let connections: Vec<_> =
+        emulator.connections().into_iter().filter(|connection| connection.client.is_some()).collect();
+    assert!(connections.len() >= 2, "{connections:?}");
+    for connection in connections {
         assert!(
             connection.server_name.is_some_and(|name| name.starts_with("d-")),
             "{:?}",
@@ -196,9 +200,11 @@ async fn the_public_api_brings_up_the_newest_release() {
 
 #[tokio::test]
 async fn a_cluster_that_dies_is_told_from_one_that_cannot_be_reached() {
-    let emulator = Emulator::builder().outcome(Outcome::Dies(Duration::from_secs(2))).start().unwrap();
+    let emulator = Emulator::builder().start().unwrap();
     let cluster = builder(&emulator).n_workers(1).start().await.unwrap();
     let client = cluster.connect().await.unwrap();
+    client.scheduler_info().await.unwrap();
+    emulator.kill_clusters();
     let error = loop {
         match client.scheduler_info().await {
             Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,

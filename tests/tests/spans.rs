@@ -221,7 +221,8 @@ async fn keeps_and_moves(client: &Client, recorder: &Recorder, release: &str) {
     client.rebalance([&future]).await.unwrap();
     client.who_has([&future]).await.unwrap();
     client.nbytes([&future]).await.unwrap();
-    client.fire_and_forget([&future]).await.unwrap();
+    let forgotten: Future<()> = client.submit(py("time:sleep").arg(1).key("forgotten")).await.unwrap();
+    client.fire_and_forget([&forgotten]).await.unwrap();
     recorder.expect(
         release,
         &[
@@ -229,8 +230,8 @@ async fn keeps_and_moves(client: &Client, recorder: &Recorder, release: &str) {
             ("dask.rebalance", &[("key", "moved"), ("keys", "1")]),
             ("dask.who_has", &[("key", "moved"), ("keys", "1")]),
             ("dask.nbytes", &[("key", "moved"), ("keys", "1")]),
-            ("dask.fire_and_forget", &[("key", "moved"), ("keys", "1")]),
-            ("dask.stream", &[("op", "client-desires-keys"), ("key", "moved"), ("keys", "1")]),
+            ("dask.fire_and_forget", &[("key", "forgotten"), ("keys", "1")]),
+            ("dask.stream", &[("op", "client-desires-keys"), ("key", "forgotten"), ("keys", "1")]),
         ],
     );
     drop(future);

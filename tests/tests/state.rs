@@ -26,7 +26,7 @@ async fn state_is_shared() {
     let releases = releases_and(&["2020.12.0", "2021.3.1", "2021.10.0", "2024.4.2", "2024.11.0"]);
     let settings = |builder: dask_local::ClusterBuilder| {
         builder
-            .config("distributed.scheduler.locks.lease-timeout", "2s")
+            .config("distributed.scheduler.locks.lease-timeout", "4s")
             .config("distributed.scheduler.locks.lease-validation-interval", "250ms")
     };
     let checks = checks![
@@ -251,7 +251,7 @@ async fn semaphores_bound_who_holds_them(stage: &Stage) -> Outcome {
 }
 
 async fn leases_are_refreshed_and_run_out(stage: &Stage) -> Outcome {
-    let timeout = Duration::from_secs(2);
+    let timeout = Duration::from_secs(4);
     let semaphore = stage.client.semaphore_with("short", 1, timeout).await?;
     let gone = another(stage).await?;
     let lost = gone.semaphore_with("short", 1, timeout).await?.acquire(PATIENCE).await?;
@@ -395,8 +395,9 @@ async fn topics_are_logged_and_pushed(stage: &Stage) -> Outcome {
         ensure_eq!(kind(client.subscribe("topic").await), Some(ErrorKind::NotAvailable));
         return Ok(());
     }
-    let mut topic = client.subscribe("topic").await?;
+    // Served in this order, so that what came to the second has come to the first.
     let mut again = client.subscribe_with("topic", 2).await?;
+    let mut topic = client.subscribe("topic").await?;
     // The subscription goes over the stream and may come after what is logged next.
     let logger = another(stage).await?;
     let mut tries = 0;
@@ -541,7 +542,7 @@ Event('tried').set()
         // limit while others wait, too.
         let lock = client.lock("shared");
         let waiting = tokio::spawn(async move { lock.acquire(PATIENCE).await });
-        let semaphore = client.semaphore_with("shared-semaphore", 1, Duration::from_secs(2)).await?;
+        let semaphore = client.semaphore_with("shared-semaphore", 1, Duration::from_secs(4)).await?;
         ensure!(semaphore.try_acquire().await?.is_none(), "a lease that Python holds");
         tokio::time::sleep(A_WHILE).await;
         ensure!(!waiting.is_finished(), "a lock that Python holds");
@@ -713,6 +714,11 @@ for future in (opened, doomed, failed):
     queue.put(future)
 Event('of-python-there').set()
 assert Event('of-python-held').wait(30)
+def wanted(key, name, dask_scheduler=None):
+    return name in [client.client_key for client in dask_scheduler.tasks[key].who_wants or ()]
+# What it wants goes over its stream, and may come after the event.
+while not client.run_on_scheduler(wanted, doomed.key, HELD_BY):
+    time.sleep(0.01)
 client.cancel([doomed], force=True)
 assert Event('of-python-done').wait(30)
 ";
@@ -738,7 +744,8 @@ assert Event('of-python-done').wait(30)
         client.variable("of-python-open").delete().await?;
         Outcome::Ok(())
     };
-    let (python, ours) = tokio::join!(python(stage, script), ours);
+    let script = script.replace("HELD_BY", &format!("'{}'", client.name()));
+    let (python, ours) = tokio::join!(python(stage, &script), ours);
     // The reason why the script fails may be here.
     ours?;
     python?;
