@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dask_wire::frame::{FrameReader, Framing, WebSocketReader, prelude};
+use dask_wire::frame::{FrameReader, Framing, Space, WebSocketReader, prelude};
 use dask_wire::{Encoding, Limits, Message, Value, handshake};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,9 +33,12 @@ impl Caller {
                 if let Some(frames) = reader.next_message().ok()? {
                     break frames;
                 }
-                if stream.read_buf(&mut reader.space()).await.ok()? == 0 {
-                    return None;
-                }
+                let count = match reader.space() {
+                    Space::Buffer(mut buffer) => stream.read_buf(&mut buffer).await,
+                    Space::Block(block) => stream.read(block).await,
+                };
+                let count = count.ok().filter(|count| *count > 0)?;
+                reader.filled(count);
             },
             Link::WebSocket { socket, reader } => loop {
                 if let WsMessage::Binary(bytes) = socket.next().await?.ok()?

@@ -7,6 +7,7 @@
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::block::Block;
 use crate::error::WireError;
 use crate::limits::Limits;
 
@@ -56,10 +57,44 @@ enum State {
     Body { lengths: Vec<usize>, frames: Vec<Bytes>, large: Option<Large> },
 }
 
-/// A buffer that is being filled.
+/// Where the next bytes of a stream go.
+#[derive(Debug)]
+pub enum Space<'r> {
+    /// Into a buffer, which counts what is put into it.
+    Buffer(Limit<&'r mut BytesMut>),
+    /// Into memory of a known size; [`FrameReader::filled`] has to be told of how many bytes.
+    Block(&'r mut [u8]),
+}
+
+/// Memory that is being filled.
+#[derive(Debug)]
+enum Filling {
+    /// By the allocator; grows.
+    Buffer(BytesMut),
+    /// By the system, all of it.
+    Block(Block),
+}
+
+impl Filling {
+    fn filled(&self) -> usize {
+        match self {
+            Filling::Buffer(buffer) => buffer.len(),
+            Filling::Block(block) => block.filled(),
+        }
+    }
+
+    fn freeze(self) -> Bytes {
+        match self {
+            Filling::Buffer(buffer) => buffer.freeze(),
+            Filling::Block(block) => block.freeze(),
+        }
+    }
+}
+
+/// A value, or what may be one, that is being received.
 #[derive(Debug)]
 struct Large {
-    buffer: BytesMut,
+    memory: Filling,
     /// Bytes that belong into it.
     length: usize,
     /// Frames that these are.
@@ -74,7 +109,11 @@ impl Large {
         let last = rest.get(same).filter(|last| first >= shard && **last > 0 && **last < first);
         let frames = 1 + same + usize::from(last.is_some());
         let length = lengths.iter().take(frames).try_fold(0usize, |all, length| all.checked_add(*length))?;
-        Some(Self { buffer: BytesMut::with_capacity(first.min(FIRST_ALLOCATION)), length, frames })
+        let memory = match Block::new(length) {
+            Some(block) => Filling::Block(block),
+            None => Filling::Buffer(BytesMut::with_capacity(first.min(FIRST_ALLOCATION))),
+        };
+        Some(Self { memory, length, frames })
     }
 }
 
@@ -106,19 +145,53 @@ impl FrameReader {
         self.framing
     }
 
-    /// Where the next bytes of the stream go.
-    pub fn space(&mut self) -> Limit<&mut BytesMut> {
-        if let State::Body { large: Some(Large { buffer, length, .. }), .. } = &mut self.state {
-            let wanted = length.saturating_sub(buffer.len());
-            if buffer.capacity() == buffer.len() {
-                buffer.reserve(wanted.min(buffer.len().max(CHUNK)));
+    /// Where the next bytes of the stream go. Tell [`FrameReader::filled`] how many they are.
+    pub fn space(&mut self) -> Space<'_> {
+        match &mut self.state {
+            State::Body { large: Some(Large { memory: Filling::Buffer(buffer), length, .. }), .. } => {
+                let wanted = length.saturating_sub(buffer.len());
+                if buffer.capacity() == buffer.len() {
+                    buffer.reserve(wanted.min(buffer.len().max(CHUNK)));
+                }
+                Space::Buffer(buffer.limit(wanted))
             }
-            return buffer.limit(wanted);
+            State::Body { large: Some(Large { memory: Filling::Block(block), .. }), .. } => {
+                Space::Block(block.rest())
+            }
+            _ => {
+                if self.inbox.capacity() - self.inbox.len() < CHUNK / 4 {
+                    self.inbox.reserve(CHUNK);
+                }
+                Space::Buffer((&mut self.inbox).limit(usize::MAX))
+            }
         }
-        if self.inbox.capacity() - self.inbox.len() < CHUNK / 4 {
-            self.inbox.reserve(CHUNK);
+    }
+
+    /// So many bytes were put where [`FrameReader::space`] said.
+    pub fn filled(&mut self, count: usize) {
+        if let State::Body { large: Some(Large { memory: Filling::Block(block), .. }), .. } = &mut self.state
+        {
+            block.fill(count);
         }
-        (&mut self.inbox).limit(usize::MAX)
+    }
+
+    /// Copies bytes of the stream to where they go, for those who have them in memory; how many it took. Ask
+    /// [`FrameReader::next_message`] before the rest.
+    pub fn put(&mut self, bytes: &[u8]) -> usize {
+        let taken = match self.space() {
+            Space::Buffer(mut buffer) => {
+                let taken = bytes.len().min(buffer.remaining_mut());
+                buffer.put_slice(bytes.get(..taken).unwrap_or_default());
+                taken
+            }
+            Space::Block(mut block) => {
+                let taken = bytes.len().min(block.len());
+                block.put_slice(bytes.get(..taken).unwrap_or_default());
+                taken
+            }
+        };
+        self.filled(taken);
+        taken
     }
 
     /// Whether the stream may end here without cutting a message.
@@ -157,13 +230,13 @@ impl FrameReader {
                 }
                 State::Body { lengths, frames, large } => {
                     while let Some(&length) = lengths.get(frames.len()) {
-                        if let Some(filling) = large {
-                            if filling.buffer.len() < filling.length {
-                                return Ok(None);
-                            }
-                            let mut whole = std::mem::take(&mut filling.buffer).freeze();
-                            let count = filling.frames;
-                            *large = None;
+                        if let Some(Large { memory, length, .. }) = large
+                            && memory.filled() < *length
+                        {
+                            return Ok(None);
+                        }
+                        if let Some(Large { memory, frames: count, .. }) = large.take() {
+                            let mut whole = memory.freeze();
                             if count > 1 {
                                 self.runs.push(whole.clone());
                             }
@@ -177,7 +250,15 @@ impl FrameReader {
                             let rest = lengths.get(frames.len()..).unwrap_or_default();
                             let mut filling = Large::of(rest, self.shard)
                                 .ok_or_else(|| WireError::malformed("frames that no machine can hold"))?;
-                            filling.buffer.put(self.inbox.split());
+                            let begun = self.inbox.split();
+                            match &mut filling.memory {
+                                Filling::Buffer(buffer) => buffer.put(begun),
+                                Filling::Block(block) => {
+                                    // No more of the stream is here than a part of this frame.
+                                    block.rest().put_slice(&begun);
+                                    block.fill(begun.len());
+                                }
+                            }
                             *large = Some(filling);
                             return Ok(None);
                         } else {
@@ -344,9 +425,7 @@ mod tests {
     fn feed(reader: &mut FrameReader, mut bytes: &[u8], step: usize) -> Result<Vec<Vec<Bytes>>, WireError> {
         let mut messages = Vec::new();
         while !bytes.is_empty() {
-            let mut space = reader.space();
-            let n = step.min(bytes.len()).min(space.remaining_mut());
-            space.put_slice(&bytes[..n]);
+            let n = reader.put(&bytes[..step.min(bytes.len())]);
             bytes = &bytes[n..];
             while let Some(message) = reader.next_message()? {
                 messages.push(message);
@@ -378,7 +457,8 @@ mod tests {
 
     #[test]
     fn frames_that_continue_each_other_share_a_buffer() {
-        let shard = (1 << 20) + 8;
+        // The first three make a block of their own, the last two a buffer.
+        let shard = (3 << 20) + 8;
         let frame = |length: usize, byte| Bytes::from(vec![byte; length]);
         let frames =
             [frame(10, 0), frame(shard, 1), frame(shard, 2), frame(5, 3), frame(shard, 4), frame(70_000, 5)];
@@ -389,9 +469,7 @@ mod tests {
             reader.shard = 1 << 20;
             let (mut rest, mut seen) = (&bytes[..], Vec::new());
             while !rest.is_empty() {
-                let mut space = reader.space();
-                let n = step.min(rest.len()).min(space.remaining_mut());
-                space.put_slice(&rest[..n]);
+                let n = reader.put(&rest[..step.min(rest.len())]);
                 rest = &rest[n..];
                 while let Some(message) = reader.next_message().unwrap() {
                     seen.push((message, reader.take_runs()));
@@ -464,13 +542,16 @@ mod tests {
         assert!(matches!(error, WireError::TooLarge { name: "handshake_bytes", .. }), "{error}");
         assert_eq!(feed(&mut FrameReader::new(limits), &bytes, 64).unwrap(), Vec::<Vec<Bytes>>::new());
 
-        // Under the limit, but never sent: only a first step is set aside.
+        // Under the limit, but never sent: addresses are set aside and no memory.
         let mut reader = FrameReader::with_framing(Framing::Bare, limits);
         let mut bytes = 1u64.to_le_bytes().to_vec();
         bytes.extend_from_slice(&(3u64 << 30).to_le_bytes());
         feed(&mut reader, &bytes, 64).unwrap();
-        let State::Body { large: Some(buffer), .. } = &reader.state else { panic!("{:?}", reader.state) };
-        assert!(buffer.buffer.capacity() <= FIRST_ALLOCATION + CHUNK);
+        let State::Body { large: Some(large), .. } = &reader.state else { panic!("{:?}", reader.state) };
+        match &large.memory {
+            Filling::Buffer(buffer) => assert!(buffer.capacity() <= FIRST_ALLOCATION + CHUNK),
+            Filling::Block(block) => assert!(block.resident().is_none_or(|bytes| bytes <= FIRST_ALLOCATION)),
+        }
     }
 
     proptest! {

@@ -16,6 +16,7 @@
 
 #[cfg(feature = "arrow")]
 pub mod arrow;
+mod block;
 mod compress;
 pub mod dialect;
 mod error;

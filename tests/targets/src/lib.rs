@@ -7,7 +7,7 @@ mod session;
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use dask_wire::exception::PythonError;
 use dask_wire::family;
 use dask_wire::frame::{FrameReader, Framing, WebSocketReader, prelude};
@@ -55,9 +55,7 @@ pub fn frames(data: &[u8]) {
         let mut rest = data;
         let mut messages = Vec::new();
         'stream: while !rest.is_empty() {
-            let mut space = reader.space();
-            let size = (usize::from(step) + 1).min(rest.len()).min(space.remaining_mut());
-            space.put_slice(&rest[..size]);
+            let size = reader.put(&rest[..(usize::from(step) + 1).min(rest.len())]);
             rest = &rest[size..];
             loop {
                 match reader.next_message() {
@@ -91,9 +89,7 @@ fn again(framing: Framing, frames: &[Bytes]) {
             return;
         }
         assert!(!rest.is_empty(), "our own message does not end");
-        let mut space = reader.space();
-        let size = rest.len().min(space.remaining_mut());
-        space.put_slice(&rest[..size]);
+        let size = reader.put(rest);
         rest = &rest[size..];
     }
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use dask_fuzz_targets::{ALL, ENCODINGS, join};
 use dask_wire::frame::{FrameReader, Framing};
 use dask_wire::{Compression, Encoding, Limits, Message, Payload, Value};
@@ -51,9 +51,7 @@ impl Seeds {
         let mut reader = FrameReader::new(Limits::default());
         let (mut rest, mut encoding) = (bytes, None);
         while !rest.is_empty() {
-            let mut space = reader.space();
-            let size = rest.len().min(space.remaining_mut());
-            space.put_slice(&rest[..size]);
+            let size = reader.put(rest);
             rest = &rest[size..];
             while let Ok(Some(frames)) = reader.next_message() {
                 let framing = reader.framing().unwrap_or(Framing::Prefixed);

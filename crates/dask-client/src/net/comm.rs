@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Buf, Bytes};
 #[cfg(feature = "ws")]
 use dask_wire::frame::WebSocketReader;
-use dask_wire::frame::{FrameReader, Framing, prelude};
+use dask_wire::frame::{FrameReader, Framing, Space, prelude};
 use dask_wire::{Compression, Encoding, Limits, Message, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -81,12 +81,16 @@ impl Source {
                 if let Some(message) = frames.next_message().map_err(|error| Error::wire(peer, error))? {
                     return Ok(Some(message));
                 }
-                match io.read_buf(&mut frames.space()).await {
+                let read = match frames.space() {
+                    Space::Buffer(mut buffer) => io.read_buf(&mut buffer).await,
+                    Space::Block(block) => io.read(block).await,
+                };
+                match read {
                     Ok(0) if frames.is_between_messages() => return Ok(None),
                     Ok(0) => {
                         return Err(Error::lost(peer, "the connection ended in the middle of a message"));
                     }
-                    Ok(_) => (),
+                    Ok(count) => frames.filled(count),
                     // Dask's servers close TCP without TLS's goodbye.
                     Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                         return if frames.is_between_messages() {
