@@ -458,6 +458,26 @@ async fn numbers_beyond_all_bounds() {
     assert_eq!((info.workers.len(), info.total_threads), (2, u64::MAX));
 }
 
+/// More than are asked at once, and not one of them answers.
+#[tokio::test]
+async fn a_hundred_workers_that_hang_take_no_longer_than_one() {
+    let worker = |port: u16| (format!("tcp://10.0.0.1:{port}"), Value::Map(vec![]));
+    let workers: Value<'_> = (1..=100).map(worker).collect();
+    let identity: Value<'_> = [("id", "Scheduler".into()), ("workers", workers)].into_iter().collect();
+    let address = fake::scheduler(move |op| (op == "identity").then(|| identity.clone()), |_| async {}).await;
+    let client = Client::connect(address).await.unwrap();
+    // In turns, they would take several times that.
+    let within = Duration::from_secs(20);
+    let health = tokio::time::timeout(2 * within, client.health(within)).await.expect("in turns").unwrap();
+    assert_eq!(health.len(), 100);
+    assert!(health.values().all(|worker| worker.status == "timeout"), "{health:?}");
+    let ran = client.run::<i64>(py("os:getpid")).deadline(within).into_future();
+    let ran = tokio::time::timeout(2 * within, ran).await.expect("in turns").unwrap();
+    assert_eq!(ran.len(), 100);
+    let kinds = ran.into_values().map(|outcome| outcome.unwrap_err().kind());
+    assert!(kinds.into_iter().all(|kind| kind == ErrorKind::Timeout));
+}
+
 #[tokio::test]
 async fn replies_of_the_wrong_shape() {
     for reply in [Value::Nil, Value::Int(3), Value::Array(vec![Value::Nil]), Value::Map(vec![])] {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dask_client::{
-    Diagnosis, Dialect, Direct, ErrorKind, Future, Plugin, WorkerHealth, py, python, python_module,
+    Diagnosis, Dialect, Direct, ErrorKind, Feature, Future, Plugin, WorkerHealth, py, python, python_module,
 };
 use dask_live_tests::rounds::{another, over, releases_and};
 use dask_live_tests::scenarios::{Outcome, Stage};
@@ -299,13 +299,19 @@ async fn uploads_files(stage: &Stage) -> Outcome {
     for answer in client.run::<i64>(py("uploaded_module:answer")).await?.into_values() {
         ensure_eq!(answer?, 42);
     }
-    if client.dialect().has(dask_client::Feature::SchedulerUploadFile) {
+    if client.dialect().has(Feature::SchedulerUploadFile) {
         ensure_eq!(client.run_on_scheduler::<i64>(py("uploaded_module:answer")).await?, 42);
         ensure_eq!(client.call::<i64>(py("uploaded_module:answer")).await?, 42);
     }
-    // A large one, without importing it.
-    let large = vec![b'#'; 300_000];
-    all_ok(&client.upload_bytes("large.py", &large, true).await?, 2)?;
+    // A large one, without importing it, where that can be left out.
+    let large = [&[b'#'; 300_000][..], b"\nraise ValueError('imported')\n"].concat();
+    let unread = client.upload_bytes("large.py", &large, false).await;
+    match client.dialect() {
+        dialect if dialect.has(Feature::UploadFilePlugin) && !dialect.has(Feature::SchedulerUploadFile) => {
+            ensure_eq!(kind(unread), Some(ErrorKind::NotAvailable));
+        }
+        _ => all_ok(&unread?, 2)?,
+    }
     let none = client.upload_file(directory.path().join("none.py")).await;
     ensure_eq!(kind(none), Some(ErrorKind::Config));
     ensure_eq!(kind(client.upload_bytes("../x.py", b"", true).await), Some(ErrorKind::Config));

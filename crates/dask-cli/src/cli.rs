@@ -90,7 +90,7 @@ pub(crate) struct Cluster {
     /// How the server's certificate is judged.
     #[arg(long, value_enum, default_value_t = TlsVerify::Chain)]
     pub(crate) tls_verify: TlsVerify,
-    /// How long to wait, in all: 250ms, 10s, 1m. Default 10s; a probe 3s.
+    /// How long to wait, in all: 250ms, 10s, 1m. Default 10s; a probe 3s, a scrape of the exporter 5s.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 }
@@ -164,7 +164,7 @@ pub(crate) enum Command {
     Retire(Retire),
     /// Forgets every task and starts every worker anew. Asks first.
     Restart(Restart),
-    /// Puts a Python file on every worker of now.
+    /// Puts a Python file on every worker and imports it there.
     Upload(Upload),
     /// Where the time goes, phase by phase, again and again.
     Latency(Latency),

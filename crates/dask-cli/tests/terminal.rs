@@ -75,6 +75,11 @@ async fn a_restart_asks_and_does_what_is_answered() {
         assert_eq!(found, code, "{answer:?}: {seen:?}");
         assert!(seen.contains(if code == 0 { "restarted; 1 workers" } else { "not restarted" }), "{seen:?}");
     }
+    // One without a nanny does not come back, and nobody waits for it.
+    cluster.add_worker(dask_local::WorkerSpec::new()).await.unwrap();
+    let restarted =
+        run_on(&cluster, &["restart", "--yes", "--timeout", "100s", "-o", "json"]).exits(0).json();
+    assert_eq!(restarted["workers_before"], 2, "{restarted}");
     cluster.stop().await.unwrap();
 }
 

@@ -319,7 +319,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long a single process may take to become ready (default one minute).
+    /// How long a single process may take to become ready (default three minutes).
     pub fn process_deadline(mut self, deadline: Duration) -> Self {
         self.settings.process_deadline = deadline;
         self

@@ -86,7 +86,9 @@ pub struct LocalCluster {
     port: u16,
     _held_port: HeldPort,
     dashboard: Option<String>,
+    /// Workers that were to be started.
     count: AtomicUsize,
+    spawning: tokio::sync::Mutex<()>,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -163,6 +165,7 @@ impl LocalCluster {
             dashboard,
             settings,
             count: AtomicUsize::new(0),
+            spawning: tokio::sync::Mutex::new(()),
         };
         match cluster.add_all(specs, deadline).await {
             Ok(()) => Ok(cluster),
@@ -188,8 +191,11 @@ impl LocalCluster {
     }
 
     async fn spawn_worker(&self, spec: WorkerSpec) -> Result<Pending, Error> {
-        let index = self.count.fetch_add(1, Ordering::Relaxed);
-        let log = self.launch.directory.join(format!("worker-{index}.log"));
+        // One at a time, so that the event tells the index that it gets; one that does not start takes none.
+        let _turn = self.spawning.lock().await;
+        let index = held(&self.workers).len();
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let log = self.launch.directory.join(format!("worker-{number}.log"));
         let tail = Tail::at_end(&log);
         self.settings.events.send(Event::StartingWorker { index });
         let start = Instant::now();

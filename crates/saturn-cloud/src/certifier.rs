@@ -33,11 +33,11 @@ impl Certifier {
 /// What a client gets its TLS settings from: first those that were made to begin with, then others.
 pub(crate) struct Certificates {
     certifier: Certifier,
-    first: Mutex<Option<FreshTls>>,
+    first: Mutex<Option<Identity>>,
 }
 
 impl Certificates {
-    pub(crate) fn new(certifier: Certifier, first: FreshTls) -> Self {
+    pub(crate) fn new(certifier: Certifier, first: Identity) -> Self {
         Self { certifier, first: Mutex::new(Some(first)) }
     }
 }
@@ -52,10 +52,12 @@ impl TlsSource for Certificates {
     fn tls(&self) -> BoxFuture<'_, Result<FreshTls, Box<dyn std::error::Error + Send + Sync>>> {
         Box::pin(async move {
             let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            match first {
-                Some(first) => Ok(first),
-                None => Ok(self.certifier.certify().await?.tls(&self.certifier.verification)),
-            }
+            let identity = match first {
+                Some(first) => first,
+                None => self.certifier.certify().await?,
+            };
+            // How long it is good for counts from now.
+            Ok(identity.tls(&self.certifier.verification))
         })
     }
 }

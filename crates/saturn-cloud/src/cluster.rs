@@ -147,8 +147,8 @@ impl SaturnCluster {
             verification: self.verification.clone(),
         };
         let identity = self.certified(&certifier).await.map_err(|error| self.connecting(error))?;
-        let first = identity.tls(&self.verification);
-        Ok((builder.tls_source(Arc::new(Certificates::new(certifier, first))), Some(identity)))
+        let source = Certificates::new(certifier, identity.clone());
+        Ok((builder.tls_source(Arc::new(source)), Some(identity)))
     }
 
     /// A certificate. Asked for again, within the time to connect, when the server fails for a moment.

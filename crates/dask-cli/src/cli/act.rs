@@ -55,7 +55,7 @@ pub(crate) struct Restart {
 /// Options of `upload`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Workers that come later do not have the file.
+Workers that come later get the file, too (Dask before 2020.12.0: only those that are there now).
 
 Example:
   dask-rs upload model.py && dask-rs call model:score 1 2")]
@@ -63,7 +63,7 @@ pub(crate) struct Upload {
     /// A Python module or an egg, zip or wheel.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Only stores it; does not import it.
+    /// Only stores it; does not import it. Dask before 2020.12.0, and from 2023.5.0 on.
     #[arg(long)]
     pub(crate) no_load: bool,
     #[command(flatten)]

@@ -173,7 +173,7 @@ pub(crate) struct Top {
 #[command(after_help = "\
 GET /metrics asks the cluster, unless it did so less than --max-age ago; GET /health says whether the exporter runs. Queued \
 tasks and those that no worker can run are counted anew every ten seconds at most, by a function in the scheduler, which it \
-notes under the topic all.
+notes under the topic all. A scrape takes five seconds at most, or --timeout.
 
 Example:
   dask-rs export -s tcp://scheduler:8786 --listen 127.0.0.1:9797")]

@@ -93,15 +93,16 @@ pub(super) async fn restart(context: Context, options: &Restart) -> Result<u8, F
         }
     }
     let deadline = options.cluster.deadline();
+    let expected = info.workers.values().filter(|worker| worker.nanny.is_some()).count();
     let asking = async {
-        match options.no_wait {
+        // The scheduler would wait for those that do not come back, too.
+        match options.no_wait || expected < info.workers.len() {
             true => client.restart_without_waiting(deadline).await,
             false => client.restart(deadline).await,
         }
     };
     let until = Instant::now() + deadline;
     progress::patient(context.quiet, "waiting for the workers", asking).await?;
-    let expected = info.workers.values().filter(|worker| worker.nanny.is_some()).count();
     // The scheduler may have counted one that was about to go.
     let back = loop {
         let back = client.scheduler_info().await?.workers.len();

@@ -313,6 +313,8 @@ async fn versions(walk: &mut Walk, cluster: &Cluster, client: &Client, advice: &
                 }
             };
             walk.step("versions", broken.is_empty(), words, Some(mark.elapsed()));
+            advice
+                .extend(versions.silent.keys().map(|worker| format!("{worker} does not tell its versions.")));
             if !broken.is_empty() {
                 advice.push(
                     "Give scheduler and workers the same environment; see: dask-rs versions".to_owned(),

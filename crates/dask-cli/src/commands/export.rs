@@ -30,6 +30,8 @@ const AT_ONCE: usize = 16;
 const HEAD: usize = 8 * 1024;
 /// One connection may take this long besides the cluster's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A scrape takes no longer, or Prometheus would give up first and never hear that the cluster is down.
+const SCRAPE: Duration = Duration::from_secs(5);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) async fn run(context: Context, options: &Export) -> Result<u8, Failure> {
@@ -66,7 +68,9 @@ pub(super) async fn run(context: Context, options: &Export) -> Result<u8, Failur
         outcome = serve(&listener, &source) => outcome.map_err(cannot)?,
         () = stopped => (),
     }
-    if let Some(client) = source.state.lock().await.client.take() {
+    // A scrape that is under way may wait for a scheduler that hangs.
+    let held = source.state.try_lock().ok().and_then(|mut state| state.client.take());
+    if let Some(client) = held {
         client.close().await;
     }
     Ok(0)
@@ -169,7 +173,7 @@ impl Source {
         if state.asked.is_some_and(|asked| asked.elapsed() < self.max_age) {
             return Arc::clone(&state.text);
         }
-        let deadline = self.cluster.deadline();
+        let deadline = self.cluster.timeout.unwrap_or(SCRAPE);
         let mark = Instant::now();
         let held = &mut *state;
         let found = match tokio::time::timeout(deadline, self.ask(&mut held.client, &mut held.counter)).await
@@ -193,7 +197,9 @@ impl Source {
     async fn ask(&self, held: &mut Option<Client>, counter: &mut survey::Counter) -> Result<Found, Failure> {
         let client = match held {
             Some(client) => client.clone(),
-            None => held.insert(self.cluster.open(self.context, self.cluster.deadline()).await?).clone(),
+            None => held
+                .insert(self.cluster.open(self.context, self.cluster.timeout.unwrap_or(SCRAPE)).await?)
+                .clone(),
         };
         let mark = Instant::now();
         super::round_trip(&client).await?;

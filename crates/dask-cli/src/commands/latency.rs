@@ -152,15 +152,17 @@ pub(super) async fn run(context: Context, options: &Latency) -> Result<u8, Failu
         (None, None) => Some(DURATION),
         (duration, _) => duration,
     };
-    let mut ticker = Ticker::new(context, options.interval);
-    let end = duration.map(|duration| Instant::now() + duration);
+    let end = || duration.map(|duration| Instant::now() + duration);
     if options.intrinsic {
+        let (mut ticker, end) = (Ticker::new(context, options.interval), end());
         super::intrinsic::run(&mut ticker, options, end).await?;
         ticker.finish();
         return Ok(0);
     }
     let client = options.cluster.connect(context).await?;
     output::say(context.quiet, &format!("{}, Dask {}", client.address(), client.release()));
+    // What it took to connect is not measured here.
+    let (mut ticker, end) = (Ticker::new(context, options.interval), end());
     let rounds = rounds(context, options, &client, &mut ticker, end);
     let outcome = tokio::select! {
         outcome = rounds => outcome,

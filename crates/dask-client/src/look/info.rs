@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::session::reply::Reply;
+use crate::waiting::limit::Limit;
 
 /// A worker, as the scheduler describes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -109,7 +110,7 @@ impl Client {
         Ok(info)
     }
 
-    /// Has every worker execute a small function, each within `deadline`, and says how that went: by worker address, as
+    /// Has every worker execute a small function, all within `deadline`, and says how that went: by worker address, as
     /// in `{'tcp://10.0.23.16:43141': {'status': 'OK'}}` (op `proxy` of `run`, every release).
     ///
     /// The function runs in the worker's event loop, so a worker whose threads are all busy is healthy. Workers are
@@ -119,8 +120,14 @@ impl Client {
     /// The scheduler itself does not answer. What is wrong with a worker stands in the map.
     pub async fn health(&self, deadline: Duration) -> Result<BTreeMap<String, WorkerHealth>> {
         let info = self.scheduler_info().await?;
+        let limit = Limit::new(deadline);
         let checks = info.workers.into_keys().map(|worker| async move {
-            let health = match self.execute_on(&worker, deadline).await {
+            let outcome = match limit.left() {
+                Some(left) => self.execute_on(&worker, left).await,
+                // So many others were late that its turn did not come.
+                None => Err(Error::timeout(format_args!("waiting for a turn to ask {worker}"), deadline)),
+            };
+            let health = match outcome {
                 Ok(()) => WorkerHealth { status: "OK".to_owned(), reason: None },
                 Err(error) => WorkerHealth {
                     status: match error.kind() {

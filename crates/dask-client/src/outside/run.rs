@@ -13,6 +13,7 @@ use crate::client::{Client, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::outside::pickled::pickle_parts;
 use crate::state::plain::typed;
+use crate::waiting::limit::Limit;
 use crate::waiting::limited::Limited;
 use crate::work::call::Call;
 
@@ -231,8 +232,8 @@ impl Client {
 }
 
 impl Shared {
-    /// Sends one request to many servers through the scheduler, each with its own deadline, and collects replies and
-    /// failures by the worker's address.
+    /// Sends one request to many servers through the scheduler and collects replies and failures by the worker's address.
+    /// The deadline is that of each and of all: those whose turn does not come before it are late.
     pub(crate) async fn ask_each(
         &self,
         place: Place,
@@ -241,8 +242,12 @@ impl Shared {
         deadline: Option<Duration>,
     ) -> BTreeMap<String, Result<Value<'static>>> {
         let deadline = deadline.unwrap_or(self.settings.rpc_timeout);
+        let limit = Limit::new(deadline);
         let asked = workers.into_iter().map(|worker| async move {
-            let reply = self.ask(place, &worker, message.clone(), deadline).await;
+            let reply = match limit.left() {
+                Some(left) => self.ask(place, &worker, message.clone(), left).await,
+                None => Err(Error::timeout(format_args!("waiting for a turn to ask {worker}"), deadline)),
+            };
             (worker, reply)
         });
         futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await

@@ -37,11 +37,11 @@ impl Client {
         })
     }
 
-    /// As [`Client::upload_file`], of a file that is in memory. Without `load` it is not imported (on releases that
-    /// can leave that out: before 2020.12.0 and from 2023.5.0 on).
+    /// As [`Client::upload_file`], of a file that is in memory. Without `load` it is not imported, on releases that can
+    /// leave that out: before 2020.12.0 and from 2023.5.0 on.
     ///
     /// # Errors
-    /// As [`Client::upload_file`].
+    /// As [`Client::upload_file`]; also if the release imports every file ([`crate::ErrorKind::NotAvailable`]).
     pub fn upload_bytes<'c>(
         &'c self,
         file_name: &'c str,
@@ -71,6 +71,9 @@ impl Client {
             let upload = upload.with("load", load)?.into_rpc()?;
             let request = shared.request("broadcast")?.with("msg", upload)?;
             return health_map(&shared.rpc_within(request, within).await?);
+        }
+        if !load {
+            dialect.need(Feature::SchedulerUploadFile)?;
         }
         let name = format!("{file_name}-{}", fresh_id());
         if dialect.has(Feature::SchedulerUploadFile) {

@@ -35,6 +35,12 @@ impl Limit {
         self.after
     }
 
+    /// What is left of it, if anything.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
     /// When it is over.
     pub(crate) fn until(&self) -> Instant {
         self.until

@@ -32,7 +32,7 @@ enum Value {
     Nanos(f64),
     Number(f64),
     /// Of all planned requests.
-    Share(f64),
+    Percent(f64),
     /// Of the same figure of the run compared with.
     Factor(f64),
 }
@@ -108,7 +108,7 @@ impl Threshold {
                 Err(_) => Err(format!("{text:?} is no duration")),
             },
             Subject::Count(_) => match text.strip_suffix('%') {
-                Some(share) => number(share).map(|share| Value::Share(share / 100.0)),
+                Some(share) => number(share).map(Value::Percent),
                 None => number(text).map(Value::Number),
             }
             .ok_or_else(|| format!("{text:?} is no number")),
@@ -130,7 +130,8 @@ impl Threshold {
         let planned = report.counts.planned as f64;
         let limit = match self.value {
             Value::Nanos(value) | Value::Number(value) => value,
-            Value::Share(share) => share * planned,
+            // In this order a whole number of them comes out whole.
+            Value::Percent(percent) => percent * planned / 100.0,
             Value::Factor(factor) => match old {
                 Some(old) => factor * self.figure(old),
                 None => {
@@ -156,7 +157,7 @@ impl Threshold {
         };
         let mut figure = match self.value {
             // What a share or a factor comes to is not to be seen from the threshold.
-            Value::Share(_) | Value::Factor(_) => format!("{} against {}", shown(actual), shown(limit)),
+            Value::Percent(_) | Value::Factor(_) => format!("{} against {}", shown(actual), shown(limit)),
             _ => shown(actual),
         };
         if actual.is_infinite() {
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(read("p99.9 >= 1s").unwrap(), (latency("total", "p99.9"), Value::Nanos(1e9)));
         assert_eq!(read("fetch.p50>1ms").unwrap(), (latency("fetch", "p50"), Value::Nanos(1e6)));
         assert_eq!(read("mean>1.2x").unwrap(), (latency("total", "mean"), Value::Factor(1.2)));
-        assert_eq!(read("missed>1%").unwrap(), (Subject::Count("missed"), Value::Share(0.01)));
+        assert_eq!(read("missed>1%").unwrap(), (Subject::Count("missed"), Value::Percent(1.0)));
         assert_eq!(read("throughput<100").unwrap(), (Subject::Throughput, Value::Number(100.0)));
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dask_client::{Client, ErrorKind, Subscription, WireValue};
+use dask_client::{Client, ClientEvent, ErrorKind, Subscription, WireValue};
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
 
@@ -82,12 +82,13 @@ async fn ask(client: &Client, topic: &str) -> Result<Vec<(f64, Json)>, Failure> 
     Ok(events.as_array().unwrap_or_default().iter().filter_map(event).collect())
 }
 
-/// What is there, then what comes by subscription: however fast it comes, nothing is missed.
+/// What is there, then what comes by subscription: however fast it comes, nothing is missed while the connection holds.
 async fn subscribed(
     client: &Client,
     printer: &mut Printer<'_>,
     mut live: Subscription,
 ) -> Result<(), Failure> {
+    let mut life = std::pin::pin!(client.events());
     printer.asked(&ask(client, printer.topic).await?, None);
     // Between that answer and the subscription there may be events that neither has.
     tokio::time::sleep(SETTLED).await;
@@ -102,10 +103,21 @@ async fn subscribed(
         if !output::is_read() {
             return Ok(());
         }
-        let Some(event) = (match next.take() {
+        let event = match next.take() {
             Some(event) => Some(event),
-            None => live.next().await,
-        }) else {
+            None => tokio::select! {
+                event = live.next() => event,
+                Some(change) = life.next() => {
+                    if matches!(change, ClientEvent::Reconnected) {
+                        // Nobody listened meanwhile; a scheduler that is still the same one has kept it.
+                        output::words("the connection was lost for a while; events may have been lost");
+                        printer.asked(&ask(client, printer.topic).await?, None);
+                    }
+                    continue;
+                }
+            },
+        };
+        let Some(event) = event else {
             return Err(Failure::new(UNUSABLE, "the connection to the scheduler has ended"));
         };
         if event.lagged > 0 {

@@ -24,7 +24,7 @@ pub(in crate::commands) async fn run(context: Context, options: &Logs) -> Result
             })?
         }
     };
-    let client = options.cluster.connect(context).await?;
+    let client = options.cluster.connect_to_ask_many(context).await?;
     // Of whom only some lines are shown, all are asked for.
     let last = options.n as usize;
     let count = (least == 0).then_some(last);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use dask_client::{Client, WorkerInfo};
+use dask_client::{Client, ErrorKind, WorkerInfo};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
 use tokio::sync::mpsc;
 
@@ -219,7 +219,15 @@ async fn ask(client: &Client, done: &mut Done, counter: &mut survey::Counter) ->
     let info = client.scheduler_info().await?;
     let round_trip = mark.elapsed();
     let states = survey::sums(&counter.count(client).await?);
-    let done = done.since(client).await?;
+    let done = match done.since(client).await {
+        Ok(counted) => counted,
+        // Up to 2021.12.0 the scheduler stumbles over the record of a task that killed its workers.
+        Err(error) if error.kind() == ErrorKind::Rpc => {
+            *done = Done::default();
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let workers = info.workers.into_values().map(Worker::from).collect();
     Ok(Answer { workers, states, done, round_trip })
 }
@@ -234,7 +242,7 @@ struct Done {
 
 impl Done {
     /// How many finished since the last time, and how many a second: also those whose results were released meanwhile.
-    async fn since(&mut self, client: &Client) -> Result<Option<(u64, u64)>, Failure> {
+    async fn since(&mut self, client: &Client) -> dask_client::Result<Option<(u64, u64)>> {
         let limit = if self.last.is_some() { MOST } else { 1 };
         let records = client.task_stream(self.last, None, Some(limit)).await?;
         let ends =

@@ -160,6 +160,8 @@ async fn check_versions(client: &Client, patience: Duration, outcome: &mut Outco
         .filter(|row| row.must_agree && row.differs)
         .map(|row| format!("{} differs ({})", row.package, row.summary()))
         .collect();
+    // It executed a moment ago.
+    differing.extend(versions.silent.keys().map(|worker| format!("{worker} does not tell its versions")));
     if !dialect.is_known() {
         differing.push(format!("{dialect} is not a known one"));
     }

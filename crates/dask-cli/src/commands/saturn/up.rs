@@ -31,6 +31,8 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
     let shown = Shown::new(context, lines);
     let mut stops = Stops::listen();
     let mut id = None;
+    // Somebody else's is let go of and not closed.
+    let own = !options.keep && options.cluster_id.is_none();
     let started = loop {
         tokio::select! {
             event = starting.next() => match event {
@@ -44,7 +46,7 @@ pub(super) async fn run(context: Context, options: &Up) -> Result<u8, Failure> {
             },
             () = stops.next() => {
                 shown.end();
-                let end = unless_stopped(&mut stops, id.as_deref(), !options.keep, starting.cancel()).await?;
+                let end = unless_stopped(&mut stops, id.as_deref(), own, starting.cancel()).await?;
                 return Err(given_up(&end?));
             }
         }
