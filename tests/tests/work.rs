@@ -30,6 +30,8 @@ async fn work_is_done_and_waited_for() {
         finishes_what_is_forgotten,
         forgets_what_had_ended_before,
         cancels_with_a_reason,
+        cancels_what_others_depend_on,
+        takes_up_again_what_was_lost_here,
         cancels_for_others_too,
         knows_its_own_futures,
         hands_all_of_them_over,
@@ -519,6 +521,57 @@ async fn cancels_with_a_reason(stage: &Stage) -> Outcome {
     let error = stuck.result().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert!(error.to_string().contains("the caller hung up"), "{error}");
+    Ok(())
+}
+
+/// Something depends on it that nobody wants: newer schedulers would end the session of who cancels that.
+async fn cancels_what_others_depend_on(stage: &Stage) -> Outcome {
+    let client = stage.cluster.client().connect().await?;
+    let witness: Future<i64> = client.submit(never()).await?;
+    for forced in [false, true] {
+        let mut graph = Graph::new();
+        let first = graph.add(never());
+        let between = graph.add(py("operator:add").args((&first, 1)));
+        let last = graph.add(py("operator:add").args((&between, 1)));
+        let mut futures: Vec<Future<i64>> =
+            client.submit_graph(graph, [first.key().clone(), last.key().clone()]).await?;
+        let last = futures.pop().ok_or("no last")?;
+        match forced {
+            false => client.cancel([&futures[0], &last]).await?,
+            // On newer releases with the one between, which nobody wants; older ones stop there.
+            true => client.cancel_for_all([&futures[0], &last]).await?,
+        }
+        ensure_eq!(futures[0].status(), "cancelled");
+        let states = async || {
+            let keys = [first.key(), between.key(), last.key()].into_iter().cloned().collect::<Vec<Key>>();
+            let states = client.rpc("get_task_status", [("keys", keys.iter().collect())]).await?;
+            let known =
+                states.as_map().unwrap_or_default().iter().filter(|(_, state)| !state.is_nil()).count();
+            Ok::<_, dask_client::Error>(known)
+        };
+        while states().await? > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let error = last.result().deadline(PATIENCE).await.err().ok_or("a result")?;
+        ensure_eq!(error.kind(), ErrorKind::Cancelled);
+    }
+    ensure_eq!((client.statistics().reconnects, witness.status()), (0, "pending"));
+    client.close().await;
+    Ok(())
+}
+
+/// A handle that has ended does not keep others of its key from a result.
+async fn takes_up_again_what_was_lost_here(stage: &Stage) -> Outcome {
+    let client = &stage.client;
+    let call = || py("operator:add").args((40, 2)).key("taken-up-again");
+    let ours: Future<i64> = client.submit(call()).await?;
+    ensure_eq!(ours.result().await?, 42);
+    client.detach(&ours, "again").await?;
+    client.cancel([&ours]).await?;
+    ensure_eq!(ours.status(), "cancelled");
+    let again: Future<i64> = client.attach("again").within(PATIENCE).await?;
+    ensure_eq!(again.result().deadline(PATIENCE).await?, 42);
+    client.forget_detached("again").await?;
     Ok(())
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) reach: Reach,
     pub(crate) counters: Counters,
     phases: ConnectPhases,
+    /// The runtime in which it was connected: what lives as long as the client runs there, whoever calls first.
+    pub(crate) runtime: tokio::runtime::Handle,
     /// Who listens to topics.
     pub(crate) topics: Topics,
     /// How often the cluster was restarted while this client looked.
@@ -120,6 +122,7 @@ impl Client {
             reach: Reach::default(),
             counters: Counters::default(),
             phases,
+            runtime: tokio::runtime::Handle::current(),
             topics: Topics::default(),
             restarts: watch::Sender::new(0),
             settings,

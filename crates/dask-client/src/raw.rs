@@ -3,7 +3,7 @@
 use dask_wire::{Peer, Value};
 
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::address::Address;
 
 impl Client {
@@ -38,6 +38,11 @@ impl Client {
         fields: impl IntoIterator<Item = (&'static str, Value<'static>)>,
     ) -> Result<Value<'static>> {
         let shared = self.shared();
+        if shared.settings.connect_via.is_some() {
+            return Err(Error::config(format!(
+                "{worker} cannot be reached: every connection of this client goes by connect_via, which leads to the scheduler"
+            )));
+        }
         let mut request = shared.dialect().request(Peer::Worker, op)?;
         for (name, value) in fields {
             request = request.with(name, value)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dask_wire::{Feature, Request, Value};
+use dask_wire::{Dialect, Feature, Request, Value};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::runtime;
@@ -37,7 +37,7 @@ impl Client {
     /// The scheduler does not answer.
     pub async fn scheduler_logs(&self, count: Option<usize>) -> Result<Vec<LogLine>> {
         let shared = self.shared();
-        let reply = shared.rpc(with_count(shared.request("get_logs")?, count)?).await?;
+        let reply = shared.rpc(with_count(shared.dialect(), shared.request("get_logs")?, count)?).await?;
         let value = reply.value()?;
         lines(&value, count).ok_or_else(|| unexpected(&reply, &value))
     }
@@ -96,7 +96,9 @@ impl Client {
         count: Option<usize>,
     ) -> Result<BTreeMap<String, Result<Vec<LogLine>>>> {
         let shared = self.shared();
-        let request = with_count(shared.dialect().request(place.peer(), "get_logs")?, count)?.into_rpc()?;
+        let request =
+            with_count(shared.dialect(), shared.dialect().request(place.peer(), "get_logs")?, count)?
+                .into_rpc()?;
         let workers = self.pick_workers(place, named).await?;
         let replies = shared.ask_each(place, workers, &request, None).await;
         let read = |reply: Result<Value<'static>>| {
@@ -280,15 +282,15 @@ class ForwardLogs(WorkerPlugin):
             logger.setLevel(min(levels))
 "#;
 
-/// Asks for timestamps where there are any: only then is the order known, and only then does a count mean the latest.
-fn with_count(request: Request, count: Option<usize>) -> Result<Request> {
+/// Asks for timestamps where there are any: only then is the order known. A count is sent where it means the latest.
+fn with_count(dialect: Dialect, request: Request, count: Option<usize>) -> Result<Request> {
     if !request.accepts("timestamps") {
         return Ok(request);
     }
     let request = request.with("timestamps", true)?;
     Ok(match count {
-        Some(count) => request.with("n", count)?,
-        None => request,
+        Some(count) if dialect.has(Feature::LatestLogLines) => request.with("n", count)?,
+        _ => request,
     })
 }
 

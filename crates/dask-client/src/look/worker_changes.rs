@@ -177,7 +177,8 @@ impl Watch {
                 match events.next().await {
                     Some(ClientEvent::Reconnected | ClientEvent::Missed(_)) => return,
                     Some(_) => (),
-                    None => std::future::pending().await,
+                    // The client has ended: the next look says so.
+                    None => return,
                 }
             }
         };

@@ -72,7 +72,7 @@ impl Pool {
             home,
             home_lost: AtomicBool::new(false),
             idle: Mutex::new(HashMap::new()),
-            room: Arc::new(Semaphore::new(connections.max(1))),
+            room: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))),
             closed: watch::Sender::new(false),
         }
     }

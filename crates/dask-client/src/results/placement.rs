@@ -123,6 +123,11 @@ impl Client {
             let keys: Vec<Key> = futures.iter().map(|future| future.key().clone()).collect();
             let work = async {
                 all_finished(&futures).await?;
+                // The scheduler takes a name for a part of an address.
+                let workers = match workers.as_slice() {
+                    [] => Vec::new(),
+                    named => self.pick_workers(Place::Worker, Some(named)).await?,
+                };
                 self.shared().replicate(&keys, copies, &workers, within).await
             };
             work.instrument(about_keys!("dask.replicate", keys)).await

@@ -264,7 +264,7 @@ pub(crate) async fn connected(shared: &Arc<Shared>) -> Result<(), Error> {
                     shared.session.change(|session| session.rename(name.as_str()));
                     introduce(shared, &mut comm, &name).await?;
                     life.enter(Stage::Connected);
-                    tokio::spawn(live(Arc::clone(shared), comm));
+                    drop(shared.runtime.spawn(live(Arc::clone(shared), comm)));
                 }
             }
         }

@@ -164,8 +164,16 @@ impl Client {
         // What the scheduler keeps counts; the data only tells the order.
         inside.retain(|key| published.contains(key));
         inside.extend(published.into_iter().filter(|key| !inside.contains(key)).collect::<Vec<_>>());
+        // What is published outlives its tasks, when their workers die or the cluster is restarted; of a task that it does
+        // not know a scheduler tells nothing.
+        let known = shared.states(&inside, shared.settings.rpc_timeout).await?;
         let futures = inside.into_iter().map(|key| {
-            shared.session.change(|session| session.desire(&key));
+            shared.session.change(|session| {
+                session.desire(&key);
+                if !known.contains_key(&key) {
+                    session.unknown(&key);
+                }
+            });
             Future::new(key, Arc::clone(self.handle()))
         });
         Ok(Some(Dataset { futures: futures.collect(), data: Arc::new(data), is_future }))

@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::client::{Client, Handle, Shared};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a [`Lease`] is of.
 #[derive(Clone, Debug)]
@@ -122,6 +122,8 @@ impl Drop for Lease {
 const REFRESHES: u32 = 5;
 /// But not rarer than this: who made a lock first may have given it less time, by their own configuration.
 const RAREST: Duration = Duration::from_secs(1);
+/// Attempts at a release.
+const RELEASES: u32 = 5;
 
 /// Refreshes until the lease ends, then releases.
 async fn keep(
@@ -138,7 +140,13 @@ async fn keep(
                     sleep(pause).await;
                     let before = Instant::now();
                     let Some(Ok(request)) = held.refresh(&shared) else { continue };
-                    match shared.rpc_within(request, pause.max(Duration::from_secs(1))).await {
+                    // It takes no room from other requests, nor waits for any, and can be tried again before the lease ends.
+                    let left = (timeout.saturating_sub(refreshed.borrow().elapsed()) / 3)
+                        .max(Duration::from_secs(1));
+                    let outcome = tokio::time::timeout(left, shared.rpc_waiting(request))
+                        .await
+                        .unwrap_or_else(|_| Err(Error::timeout("refreshing a lease", left)));
+                    match outcome {
                         Ok(_) => drop(refreshed.send_replace(before)),
                         Err(error) => {
                             tracing::warn!(semaphore = %name, %error, "a lease was not refreshed");
@@ -156,10 +164,7 @@ async fn keep(
             Err(_) => return,
         },
     };
-    let outcome = match held.release(&shared) {
-        Ok(request) => shared.rpc(request).await.map(drop),
-        Err(error) => Err(error),
-    };
+    let outcome = give_back(&shared, &held).await;
     if let (Err(error), None) = (&outcome, &answer) {
         tracing::debug!(?held, %error, "not released");
     }
@@ -168,6 +173,28 @@ async fn keep(
     }
     // Only now may the client say goodbye.
     drop(handle);
+}
+
+/// Releases, again if a connection breaks or the scheduler is late: a lock that it misses stays locked for everybody.
+async fn give_back(shared: &Shared, held: &Held) -> Result<()> {
+    let limit = shared.settings.rpc_timeout;
+    let mut tries = 0;
+    loop {
+        let request = held.release(shared)?;
+        let error = match tokio::time::timeout(limit, shared.rpc_waiting(request))
+            .await
+            .unwrap_or_else(|_| Err(Error::timeout("releasing a lease", limit)))
+        {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        tries += 1;
+        // What the scheduler says itself it would say again.
+        if tries == RELEASES || error.kind() == ErrorKind::Rpc || shared.check_open().is_err() {
+            return Err(error);
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// A fresh id for a lease or an acquisition.

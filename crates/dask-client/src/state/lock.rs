@@ -18,7 +18,9 @@ use crate::state::semaphore::{self, LEASE_TIMEOUT};
 ///
 /// The older locks have a fault: when the time of one who waits runs out at the scheduler while others wait, too, one
 /// of them is forgotten and the first gets an exception. This client never lets the scheduler's time run out, so it
-/// harms nobody, but a Python client that waits with a limit while this one waits can do so.
+/// harms no other waiter, but a Python client that waits with a limit while this one waits can do so. Nor can a wait be
+/// withdrawn there: one that was given up goes on in the background and releases what it gets, but if the program ends
+/// before that, the lock is granted to nobody and stays locked.
 #[derive(Clone, Debug)]
 pub struct Lock {
     client: Client,

@@ -23,7 +23,14 @@ pub struct MultiLock {
 impl Client {
     /// The locks of these names. Nothing is sent.
     pub fn multi_lock<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> MultiLock {
-        MultiLock { client: self.clone(), names: names.into_iter().map(Into::into).collect() }
+        let mut all: Vec<String> = Vec::new();
+        for name in names.into_iter().map(Into::into) {
+            // A scheduler that is asked for one twice lets it wait for itself.
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
+        MultiLock { client: self.clone(), names: all }
     }
 }
 

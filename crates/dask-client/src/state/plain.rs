@@ -183,9 +183,9 @@ fn is_timeout(error: &Error) -> bool {
         && error.python().is_some_and(|python| python.class.rsplit('.').next() == Some("TimeoutError"))
 }
 
-/// A limit as Dask takes it: seconds, or nil.
+/// A limit as Dask takes it: seconds, or nil. Before Python 3.12 a scheduler given none at all does not even look.
 pub(crate) fn seconds(limit: Option<Duration>) -> Value<'static> {
-    limit.map(|limit| limit.as_secs_f64()).into()
+    limit.map(|limit| limit.max(Duration::from_millis(1)).as_secs_f64()).into()
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ impl Queue {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             match self.take(left).instrument(span.clone()).await {
                 Ok(item) => taken.push(item),
-                Err(error) if error.kind() == ErrorKind::Timeout && until.is_some() => break,
+                Err(error) if error.kind() == ErrorKind::Timeout && error.diagnosis().is_none() => break,
                 Err(error) => return Err(error),
             }
         }
@@ -183,8 +183,9 @@ impl Queue {
         let mut taken = take.instrument(span.clone()).await?;
         let Some(reply) = taken.reply.take() else { return Err(crate::Error::closed()) };
         let Value::Array(records) = reply.value()? else { return Err(reply.unexpected("no array")) };
-        let items = records.into_iter().map(|record| self.receive(&reply, record));
-        let items: Vec<Item<R>> = items.collect::<Result<_>>()?;
+        // All of them, also after one that cannot be read: the scheduler keeps futures until it hears that they came.
+        let items: Vec<_> = records.into_iter().map(|record| self.receive(&reply, record)).collect();
+        let items: Vec<Item<R>> = items.into_iter().collect::<Result<_>>()?;
         tell(&span, &items);
         Ok(items)
     }

@@ -223,8 +223,9 @@ where
             Err(error) => {
                 // What fails one batch (a closed client, a bad option) fails them all.
                 self.ended = true;
-                let failed = inputs.into_iter().map(|(number, input)| (number, input, Err(error.clone())));
-                self.ready.extend(failed);
+                let put_back = self.put_back.take().map(|(number, input, _)| (number, input));
+                let failed = inputs.into_iter().chain(put_back);
+                self.ready.extend(failed.map(|(number, input)| (number, input, Err(error.clone()))));
             }
         }
         true

@@ -116,6 +116,8 @@ struct Entry<W> {
     lost: bool,
     /// Sent from here, so that no worker can compute it again.
     sent: bool,
+    /// It was cancelled before, and word of that may still be on its way.
+    revived: bool,
     /// Kept while the outcome is open, to be able to say why it is.
     needs: Option<Needs>,
 }
@@ -269,6 +271,7 @@ impl<W> Session<W> {
             // A new task under the key of one that was cancelled or lost.
             let ended = matches!(entry.state, KeyState::Cancelled { .. } | KeyState::Lost(_));
             if ended {
+                entry.revived = matches!(entry.state, KeyState::Cancelled { .. });
                 entry.state = KeyState::Pending;
                 self.pending += 1;
             }
@@ -313,15 +316,45 @@ impl<W> Session<W> {
         }
     }
 
-    /// One holder more for a key that others may have made: the scheduler is asked to keep it for this client.
+    /// One holder more for a key that others may have made: the scheduler is asked to keep it for this client. If it was
+    /// cancelled or lost for this client, its outcome is open again, and the scheduler is asked for it.
     pub fn desire(&mut self, key: &Key) {
         let known = self.keys.contains_key(key);
         let connected = self.connected;
         let entry = self.entry(key);
         entry.holders += 1;
-        if !known && connected {
+        let ended =
+            known && connected && matches!(entry.state, KeyState::Cancelled { .. } | KeyState::Lost(_));
+        if ended {
+            entry.revived = matches!(entry.state, KeyState::Cancelled { .. });
+            entry.state = KeyState::Pending;
+            entry.placement = Placement::default();
+            self.pending += 1;
+        }
+        if connected && (!known || ended) {
             self.desires.push(key.clone());
         }
+        if ended {
+            self.report(key);
+        }
+    }
+
+    /// Wants keys that nobody may want by now, so that they can be cancelled; nobody here holds them.
+    ///
+    /// # Errors
+    /// The release has no such op.
+    pub fn want_in_passing(&mut self, keys: &[Key]) -> Result<(), NotAvailable> {
+        let request = self.dialect.request(Peer::Stream, "client-desires-keys")?;
+        let request = request
+            .with("keys", keys.iter().collect::<Value<'_>>())?
+            .with("client", self.client.to_string())?;
+        self.push(request.into_stream()?, keys.len().saturating_mul(KEY));
+        Ok(())
+    }
+
+    /// The scheduler does not know a key that is held here, and will not tell.
+    pub fn unknown(&mut self, key: &Key) {
+        self.change(key, KeyState::Lost(LostReason::Data));
     }
 
     /// One holder more for a key whose data this client is sending: the scheduler learns of the wish together with the
@@ -441,6 +474,7 @@ impl<W> Session<W> {
                 placement: Placement::default(),
                 lost: false,
                 sent: false,
+                revived: false,
                 needs: None,
             }
         })
@@ -468,6 +502,9 @@ impl<W> Session<W> {
     /// With `force` they are cancelled even if other clients want them. `reason` and `message` reach those clients on
     /// releases that carry them.
     ///
+    /// Without, this client just wants them no longer where [`Feature::CancelStumbles`]. With it, nothing may depend on
+    /// them there that nobody wants, or the stream ends.
+    ///
     /// # Errors
     /// The release has no way to cancel.
     pub fn cancel(
@@ -481,6 +518,12 @@ impl<W> Session<W> {
         let via = if !self.connected {
             // It forgets what this client wanted anyway.
             CancelVia::Nothing
+        } else if !force && self.dialect.has(Feature::CancelStumbles) {
+            // Not with the other releases, which come last: the same key may be submitted anew right behind it.
+            let request = self.dialect.request(Peer::Stream, "client-releases-keys")?;
+            let request = request.with("keys", list)?.with("client", self.client.to_string())?;
+            self.push(request.into_stream()?, keys.len().saturating_mul(KEY));
+            CancelVia::Stream
         } else if self.dialect.has(Feature::CancelOnStream) {
             let request = self
                 .dialect
@@ -667,6 +710,11 @@ impl<W> Session<W> {
     }
 
     fn cancelled(&mut self, key: &Key, message: &Value<'_>) {
+        if self.keys.get_mut(key).is_some_and(|entry| std::mem::take(&mut entry.revived)) {
+            // Most likely of the cancelling before it: the scheduler is asked, and says so again if it is not.
+            self.report(key);
+            return;
+        }
         // A reason given by ourselves is the better one, and a result that is already here is not taken away.
         if self.state(key).is_some_and(KeyState::is_pending)
             || matches!(self.state(key), Some(KeyState::Finished))

@@ -99,6 +99,29 @@ fn cancelling_takes_the_way_of_the_release() {
 }
 
 #[test]
+fn word_of_an_earlier_cancelling_does_not_end_what_was_submitted_since() {
+    for release in ["2.30.1", "2026.8.0"] {
+        let mut session = session(release, OnReconnect::Fail);
+        let (a, word) = (Key::from("a"), op("cancelled-key", "a"));
+        session.submit(submission(&["a"])).unwrap();
+        let _ = session.cancel(std::slice::from_ref(&a), true, "", "").unwrap();
+        session.submit(submission(&["a"])).unwrap();
+        session.take_outgoing();
+        session.receive(word.clone());
+        assert!(session.state(&a).unwrap().is_pending(), "{release}");
+        assert_eq!(ops(&session.take_outgoing().unwrap()), ["report-key"], "{release}");
+        // The scheduler does not know it.
+        session.receive(word);
+        assert_eq!(session.state(&a).unwrap().name(), "cancelled", "{release}");
+        // One that is wanted by another handle is open again, too.
+        session.desire(&a);
+        assert_eq!(ops(&session.take_outgoing().unwrap()), ["client-desires-keys", "report-key"]);
+        session.receive(op("key-in-memory", "a"));
+        assert_eq!(session.state(&a).unwrap().name(), "finished", "{release}");
+    }
+}
+
+#[test]
 fn a_disconnect_answers_everybody_with_its_cause() {
     let mut session = session("2024.8.2", OnReconnect::Fail);
     session.submit(submission(&["a", "b"])).unwrap();
