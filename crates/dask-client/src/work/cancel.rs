@@ -97,6 +97,8 @@ impl Client {
         // What is queued without a stream waits for one, and may meet other tasks then.
         shared.stream().await?;
         if shared.dialect().has(Feature::CancelStumbles) {
+            // What is asked about tasks that are still on their way would overtake them.
+            shared.until_taken_in(keys).await?;
             self.want_dependents(keys).await;
         }
         shared.cancel(keys, true, message).await
