@@ -49,7 +49,7 @@ features! {
     /// Cancelling is an op of the stream (before, an RPC).
     CancelOnStream = "cancelling over the stream", at(2023, 3, 1), None;
     /// Cancelling a task on which another depends that nobody wants ends the stream of whoever asks for it.
-    CancelStumbles = "cancelling tasks with dependents that nobody wants", at(2023, 12, 1), None;
+    CancelStumbles = "cancelling tasks with dependents that nobody wants", at(2023, 12, 0), None;
     /// A number of lines asked of a log means the latest (before, where lines have times, the oldest).
     LatestLogLines = "a count of the latest log lines", at(2023, 3, 2), None;
     /// Restarting is an RPC (before, an op of the stream).
